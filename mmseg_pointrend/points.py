@@ -1,0 +1,128 @@
+"""Geometry of points on dense maps.
+
+Shapes in this package:
+    B: images in the batch     C: classes (channels of the logits)     N: points of an image
+    D: channels of features    H, W: height and width of a map
+
+Coordinates are (x, y), float32, in [0, 1] over the image; the center of pixel i of a row of n
+pixels lies at (i + 0.5) / n. With ``align_corners=True`` they follow the convention of
+:func:`torch.nn.functional.grid_sample` instead: the corner pixels' centers lie at 0 and 1. Whatever
+reads a map must use the flag that the map was upsampled with, or it reads beside the points.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
+    """Read maps at points, bilinearly.
+
+    The same as :func:`torch.nn.functional.grid_sample` with zeros outside of the map, but only the
+    four neighbors of each point are touched: half precision and channels_last maps are read as they
+    lie, where grid_sample under autocast first copies the whole map to float32.
+
+    Args:
+        maps (Tensor): Feature maps or logits, (B, C, H, W), any floating-point type and layout.
+        coords (Tensor): Points, (B, N, 2); see the module's notes. Points beyond the outermost
+            pixel centers fade to zero within one pixel.
+        align_corners (bool): Whether 0 and 1 are the centers of the corner pixels, not the edges of
+            the image. Defaults to False.
+
+    Returns:
+        Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
+    """
+    height, width = maps.shape[-2:]
+    coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
+    x = _to_pixels(coords[..., 0], width, align_corners)
+    y = _to_pixels(coords[..., 1], height, align_corners)
+    left, top = x.floor(), y.floor()
+    batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
+
+    values = 0
+    for row in (top, top + 1):
+        for col in (left, left + 1):
+            inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+            weight = (1 - (x - col).abs()) * (1 - (y - row).abs()) * inside
+            row_index = row.clamp(0, height - 1).long()
+            col_index = col.clamp(0, width - 1).long()
+            # (B, N, C): rows of memory where the map is channels_last
+            values = values + maps[batch, :, row_index, col_index] * weight.unsqueeze(-1)
+    return values.to(maps.dtype).transpose(1, 2)
+
+
+def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
+    """Read label maps at points: the label of the pixel that a point lies in.
+
+    Args:
+        labels (Tensor): Class indices, (B, H, W), any integer type.
+        coords (Tensor): Points, (B, N, 2).
+        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+
+    Returns:
+        Tensor: Labels, (B, N), of the dtype of ``labels``.
+    """
+    height, width = labels.shape[-2:]
+    col = _to_pixels(coords[..., 0], width, align_corners).round().clamp(0, width - 1).long()
+    row = _to_pixels(coords[..., 1], height, align_corners).round().clamp(0, height - 1).long()
+    return labels.flatten(1).gather(1, row * width + col)
+
+
+def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Coordinates of the centers of grid cells.
+
+    Args:
+        index (Tensor): Flat, row-major cell indices of an (H, W) grid, int64, any shape.
+        size (tuple[int, int]): (H, W) of the grid.
+        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+
+    Returns:
+        Tensor: (x, y) of each cell, float32, the shape of ``index`` with 2 appended.
+    """
+    height, width = size
+    row = torch.div(index, width, rounding_mode="floor")
+    col = index - row * width  # not index % width, which has no ONNX form for a symbolic width
+    return torch.stack(
+        (_from_pixels(col, width, align_corners), _from_pixels(row, height, align_corners)), dim=-1
+    )
+
+
+def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
+    """Gap between the two largest logits: how sure a prediction is, zero on a decision boundary.
+
+    Args:
+        logits (Tensor): Logits or probabilities with the classes along ``dim``. A single class is
+            the logit of a sigmoid, whose boundary is at zero: its margin is the absolute value.
+        dim (int): The class dimension, which the result lacks. Defaults to 1.
+
+    Returns:
+        Tensor: Margins >= 0, e.g. (B, H, W) for logits of (B, C, H, W).
+    """
+    first, *others = logits.unbind(dim)
+    if not others:
+        return first.abs()
+    # A running maximum and runner-up: topk(k=2) sorts every pixel on its own and is many times
+    # slower.
+    best, second = torch.maximum(first, others[0]), torch.minimum(first, others[0])
+    for other in others[1:]:
+        second = torch.maximum(second, torch.minimum(best, other))
+        best = torch.maximum(best, other)
+    return best - second
+
+
+def stride16_cells(size: Sequence[int]) -> int:
+    """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
+    pixels."""
+    height, width = size
+    return max(1, (height // 16) * (width // 16))
+
+
+def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:
+    return coord * (length - 1) if align_corners else coord * length - 0.5
+
+
+def _from_pixels(index: Tensor, length: int, align_corners: bool) -> Tensor:
+    if align_corners:
+        return index.float() / max(length - 1, 1)
+    return (index.float() + 0.5) / length

@@ -1,0 +1,129 @@
+"""Rendering of full-resolution logits."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from mmseg.registry import TASK_UTILS
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..points import cell_coords, point_sample
+from ..uncertainty import certainty, check_kind
+from .subdivision import Subdivision
+
+PointHead = Callable[[Tensor, Tensor], Tensor]
+
+
+class RenderStep(NamedTuple):
+    """What one step of a rendering leaves.
+
+    Attributes:
+        logits (Tensor): The map after the step, (B, C, H, W).
+        index (Tensor): Flat, row-major cells of that map that the point head has labeled, (B, N),
+            int64, the least certain first.
+    """
+
+    logits: Tensor
+    index: Tensor
+
+
+@TASK_UTILS.register_module()
+class DenseRenderer:
+    """Coarse-to-fine rendering that keeps the logits of every pixel (PointRend, section 3.1).
+
+    Each step upsamples the logits bilinearly, picks the least certain cells of the finer grid and
+    replaces their logits by those of the point head. This is the method as published: the reference
+    for every other way to the same labels.
+
+    Args:
+        subdivision_steps (int, optional): Number of steps; see :class:`Subdivision`. A fixed number
+            is followed by one bilinear resize if the size still differs. Defaults to None: double
+            until the size asked for is reached.
+        subdivision_num_points (int, optional): Points of each step. Defaults to None: as many as
+            the stride-16 map of the rendered image has cells.
+        scale_factor (float): Growth of each step. Defaults to 2.
+        uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
+            :func:`~mmseg_pointrend.uncertainty.certainty`. Defaults to 'margin'.
+        align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its
+            own. Defaults to False.
+    """
+
+    def __init__(
+        self,
+        subdivision_steps: int | None = None,
+        subdivision_num_points: int | None = None,
+        scale_factor: float = 2,
+        uncertainty: str = "margin",
+        align_corners: bool = False,
+    ) -> None:
+        self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
+        self.uncertainty = check_kind(uncertainty)
+        self.align_corners = align_corners
+
+    def __call__(
+        self,
+        coarse_logits: Tensor,
+        fine_features: Tensor | Sequence[Tensor],
+        point_head: PointHead,
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Render logits.
+
+        Args:
+            coarse_logits (Tensor): (B, C, h, w) logits of the coarse head.
+            fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), of one level
+                or several.
+            point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
+                points to (B, C, N) logits.
+            size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
+
+        Returns:
+            Tensor: Logits, (B, C, H, W), of the coarse logits' dtype.
+
+        Raises:
+            InputError: If ``size`` is smaller than the coarse map.
+        """
+        logits = coarse_logits
+        for step in self.steps(coarse_logits, fine_features, point_head, size):
+            logits = step.logits
+        if logits.shape[-2:] != tuple(size):
+            logits = self._resize(logits, size)
+        return logits
+
+    def steps(
+        self,
+        coarse_logits: Tensor,
+        fine_features: Tensor | Sequence[Tensor],
+        point_head: PointHead,
+        size: tuple[int, int],
+    ) -> Iterator[RenderStep]:
+        """Render step by step, for those who want to see where the points fall.
+
+        Takes the arguments of a call; a fixed number of steps may end on another size than
+        ``size``.
+        """
+        if isinstance(fine_features, Tensor):
+            fine_features = (fine_features,)
+        logits = coarse_logits
+        for grid in self.subdivision.sizes(coarse_logits.shape[-2:], size):
+            logits = self._resize(logits, grid)
+            unsure = certainty(logits, self.uncertainty).flatten(1).neg()
+            index = unsure.topk(self.subdivision.points(grid, size), dim=1).indices
+            coords = cell_coords(index, grid, self.align_corners)
+            fine = [point_sample(level, coords, self.align_corners) for level in fine_features]
+            # The coarse map itself, not the refined one of the step before: that is what the point
+            # head was trained on.
+            coarse = point_sample(coarse_logits, coords, self.align_corners)
+            refined = point_head(torch.cat(fine, dim=1), coarse).to(logits.dtype)
+            logits = (
+                logits.flatten(2)
+                .scatter(2, index.unsqueeze(1).expand_as(refined), refined)
+                .unflatten(2, grid)
+            )
+            yield RenderStep(logits, index)
+
+    def _resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        return F.interpolate(
+            logits, size=tuple(size), mode="bilinear", align_corners=self.align_corners
+        )

@@ -1,0 +1,85 @@
+"""Testing a trained model."""
+
+import os
+import shutil
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+from mmengine.runner import Runner
+
+from .checkpoints import check_weights, read_checkpoint
+from .datasets import check_data_folders
+from .errors import InputError
+
+
+def run_test(
+    cfg: Config,
+    checkpoint: str,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    allow_partial: bool = False,
+) -> dict[str, float]:
+    """Score a checkpoint on the test set of a config.
+
+    Args:
+        cfg (Config): Config of the model and its data; changed in place.
+        checkpoint (str): Checkpoint file.
+        out (str, optional): Folder for the predicted label maps, PNG files of class indices. Files
+            there are replaced when all predictions are made. Defaults to None.
+        show_dir (str, optional): Folder for images painted with prediction and truth. Defaults to
+            None.
+        tta (bool): Whether to average predictions over the config's ``tta_pipeline``. Defaults to
+            False.
+        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
+
+    Returns:
+        dict[str, float]: The metrics.
+
+    Raises:
+        InputError: If data, checkpoint or config do not fit.
+    """
+    check_data_folders(cfg.test_dataloader.dataset)
+    state_dict = read_checkpoint(checkpoint)["state_dict"]
+    cfg.load_from, cfg.resume = checkpoint, False
+    if show_dir is not None:
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = show_dir
+    if tta:
+        if "tta_pipeline" not in cfg or "tta_model" not in cfg:
+            raise InputError("--tta needs tta_pipeline and tta_model in the config.")
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+    if out is None:
+        return _run(cfg, state_dict, checkpoint, allow_partial)
+    partial = Path(out) / ".partial"
+    try:
+        _write_predictions(cfg, partial)
+        metrics = _run(cfg, state_dict, checkpoint, allow_partial)
+        barrier()
+        if is_main_process():
+            for path in partial.iterdir():
+                os.replace(path, Path(out) / path.name)
+    finally:
+        if is_main_process():
+            shutil.rmtree(partial, ignore_errors=True)
+    return metrics
+
+
+def _run(cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool) -> dict[str, float]:
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    check_weights(model, state_dict, checkpoint, allow_partial)
+    return runner.test()
+
+
+def _write_predictions(cfg: Config, folder: Path) -> None:
+    """Have IoUMetric, whichever of the evaluators it is, write the label maps that it scores."""
+    evaluators = cfg.test_evaluator
+    for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
+        if evaluator.type == "IoUMetric":
+            evaluator.update(output_dir=str(folder))
+            return
+    raise InputError("--out needs an IoUMetric in test_evaluator, which writes the predictions.")

@@ -1,0 +1,43 @@
+"""From a config to one that is ready to train."""
+
+import torch
+from mmengine.config import Config
+
+from .datasets import check_data_folders
+from .errors import InputError
+
+
+def prepare_training(cfg: Config, resume: str | None = None, amp: bool = False) -> Config:
+    """Check a config and set what the command line asks for.
+
+    Args:
+        cfg (Config): Config of a training run; changed in place.
+        resume (str, optional): Checkpoint to go on from, or 'auto' for the latest one in the work
+            dir. Defaults to None, a fresh start.
+        amp (bool): Whether to train in mixed precision. Defaults to False.
+
+    Returns:
+        Config: ``cfg``.
+
+    Raises:
+        InputError: If data folders are missing or mixed precision cannot be had.
+    """
+    for loader in ("train_dataloader", "val_dataloader"):
+        if cfg.get(loader) is not None:
+            check_data_folders(cfg[loader].dataset)
+    if amp:
+        _enable_amp(cfg)
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == "auto" else resume
+    return cfg
+
+
+def _enable_amp(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise InputError(f"--amp replaces an OptimWrapper; the config has {wrapper}.")
+    if not torch.cuda.is_available():
+        raise InputError("--amp needs a GPU, and PyTorch sees none; train without it.")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")

@@ -1,0 +1,39 @@
+"""Test a segmentor: tools/test.py CONFIG CHECKPOINT [--out DIR] [--show-dir DIR] [--tta] ..."""
+
+import argparse
+
+from mmseg_pointrend.command_line import add_config_options, load_config, one_line_errors
+from mmseg_pointrend.testing import run_test
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Test a segmentor.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--out", metavar="DIR", help="folder for the predicted label maps (PNG)")
+    parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="score a checkpoint although it lacks weights of the model",
+    )
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        run_test(
+            load_config(args),
+            args.checkpoint,
+            out=args.out,
+            show_dir=args.show_dir,
+            tta=args.tta,
+            allow_partial=args.allow_partial,
+        )
+
+
+if __name__ == "__main__":
+    main()

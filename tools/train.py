@@ -1,0 +1,36 @@
+"""Train a segmentor: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] ..."""
+
+import argparse
+
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+from mmseg_pointrend.command_line import add_config_options, load_config, one_line_errors
+from mmseg_pointrend.training import prepare_training
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a segmentor.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from CHECKPOINT, or without a value from the latest one in the work dir",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        cfg = prepare_training(load_config(args), resume=args.resume, amp=args.amp)
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        runner.train()
+
+
+if __name__ == "__main__":
+    main()
