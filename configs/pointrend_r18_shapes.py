@@ -6,6 +6,11 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=6),
+    decode_head=dict(
+        num_classes=6,
+        # These images are nearly all boundary.
+        point_sampler=dict(num_points=1024),
+        renderer=dict(subdivision_num_points=4096),
+    ),
 )
 train_dataloader = dict(batch_size=4)

@@ -14,6 +14,7 @@ except ImportError as error:
 
 from .datasets import CamVidDataset, ShapesDataset
 from .decode_head import PointRendHead
+from .evaluation import BoundaryIoUMetric
 from .hooks import DataCheckHook, InvalidLossHook
 from .point_head import PointMLP
 from .points import point_sample, top2_margin
@@ -22,6 +23,7 @@ from .samplers import UncertaintyPointSampler
 from .version import __version__
 
 __all__ = [
+    "BoundaryIoUMetric",
     "CamVidDataset",
     "DataCheckHook",
     "DenseRenderer",

@@ -56,5 +56,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+val_evaluator = [
+    dict(type="IoUMetric", iou_metrics=["mIoU"]),
+    dict(type="BoundaryIoUMetric"),
+]
 test_evaluator = val_evaluator
