@@ -21,6 +21,7 @@ from .points import point_sample, top2_margin
 from .rendering import DenseRenderer
 from .samplers import UncertaintyPointSampler
 from .version import __version__
+from .visualization import PointVisualizationHook
 
 __all__ = [
     "BoundaryIoUMetric",
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidLossHook",
     "PointMLP",
     "PointRendHead",
+    "PointVisualizationHook",
     "ShapesDataset",
     "UncertaintyPointSampler",
     "__version__",

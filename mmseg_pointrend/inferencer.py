@@ -1,7 +1,6 @@
 """Masks of single images from a trained model."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,38 +8,10 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
-from torch import Tensor
 
 from .checkpoints import load_weights
-from .decode_head import PointRendHead
 from .errors import InputError
-from .points import cell_coords
-
-
-class StepPoints(NamedTuple):
-    """Where one step of a rendering placed its points.
-
-    Attributes:
-        grid (tuple[int, int]): (height, width) of the step's grid.
-        xy (np.ndarray): Points in pixels of the image, (N, 2), float32, the least certain first.
-    """
-
-    grid: tuple[int, int]
-    xy: np.ndarray
-
-
-class Explanation(NamedTuple):
-    """A prediction and how it came about.
-
-    Attributes:
-        coarse (np.ndarray): Labels of the coarse head alone, (H, W), int64.
-        steps (list[StepPoints]): The points of each step.
-        labels (np.ndarray): Labels of the rendering, (H, W), int64.
-    """
-
-    coarse: np.ndarray
-    steps: list[StepPoints]
-    labels: np.ndarray
+from .visualization import Explanation, explain
 
 
 class PointRendInferencer:
@@ -72,12 +43,8 @@ class PointRendInferencer:
         self.model = MODELS.build(cfg.model)
         meta = load_weights(self.model, weights, allow_partial)
         self.model.to(self.device).eval()
-        # Checkpoints of MMEngine know their classes; a bare state dict leaves it to the config.
-        known = {key.lower(): value for key, value in meta.get("dataset_meta", {}).items()}
-        if not {"classes", "palette"} <= known.keys():
-            known = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
-        self.classes = tuple(known["classes"])
-        self.palette = [list(color) for color in known["palette"]]
+        known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)
+        self.classes, self.palette = known
         self._pipeline = Compose([t for t in cfg.test_pipeline if not t["type"].startswith("Load")])
 
     def segment(self, image: np.ndarray) -> np.ndarray:
@@ -105,26 +72,7 @@ class PointRendInferencer:
         Raises:
             InputError: If the model has no :class:`PointRendHead`.
         """
-        head = self.model.decode_head
-        if not isinstance(head, PointRendHead):
-            raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
-        data = self.model.data_preprocessor(self._prepare(image), training=False)
-        meta = data["data_samples"][0].metainfo
-        with torch.no_grad():
-            features = self.model.extract_feat(data["inputs"])
-            coarse_logits = head.coarse_logits(features)
-            size = tuple(data["inputs"].shape[-2:])
-            logits, steps = coarse_logits, []
-            for logits, index in head.renderer.steps(
-                coarse_logits, head.fine_features(features), head.point_head, size
-            ):
-                grid = tuple(logits.shape[-2:])
-                steps.append(StepPoints(grid, _image_points(index[0], grid, size, meta)))
-            return Explanation(
-                self._labels(coarse_logits, size, data["data_samples"]),
-                steps,
-                self._labels(logits, size, data["data_samples"]),
-            )
+        return explain(self.model, self._prepare(image))
 
     def _prepare(self, image: np.ndarray) -> dict:
         shape = image.shape[:2]
@@ -133,19 +81,17 @@ class PointRendInferencer:
         )
         return {key: [value] for key, value in sample.items()}
 
-    def _labels(self, logits: Tensor, size: tuple[int, int], data_samples: list) -> np.ndarray:
-        logits = torch.nn.functional.interpolate(
-            logits, size=size, mode="bilinear", align_corners=self.model.align_corners
+
+def _classes_and_palette(
+    dataset_meta: dict, dataset_cfg: dict
+) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Names and RGB colors of the classes, from the checkpoint if it has them, else the config."""
+    known = {key.lower(): value for key, value in dataset_meta.items()}
+    if not {"classes", "palette"} <= known.keys():
+        known = {**DATASETS.get(dataset_cfg.type).METAINFO, **dataset_cfg.get("metainfo", {})}
+    if not {"classes", "palette"} <= known.keys():
+        raise InputError(
+            "Neither checkpoint nor config names classes and palette; set "
+            "test_dataloader.dataset.metainfo=dict(classes=..., palette=...)."
         )
-        sample = self.model.postprocess_result(logits, data_samples)[0]
-        return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
-
-
-def _image_points(
-    index: Tensor, grid: tuple[int, int], size: tuple[int, int], meta: dict
-) -> np.ndarray:
-    """Cells of a grid over the padded network input, in pixels of the original image."""
-    left, _, top, _ = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
-    (height, width), (ori_height, ori_width) = meta["img_shape"][:2], meta["ori_shape"][:2]
-    xy = cell_coords(index, grid).cpu().numpy() * (size[1], size[0]) - (left, top)
-    return (xy * (ori_width / width, ori_height / height)).astype(np.float32)
+    return tuple(known["classes"]), [list(color) for color in known["palette"]]

@@ -1,0 +1,94 @@
+"""How a prediction came about: what the coarse head saw and where the points fell."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..decode_head import PointRendHead
+from ..errors import InputError
+from ..points import cell_coords
+
+
+class StepPoints(NamedTuple):
+    """Where one step of a rendering placed its points.
+
+    Attributes:
+        grid (tuple[int, int]): (height, width) of the step's grid.
+        xy (np.ndarray): Points in pixels of the image, (N, 2), float32, the least certain first.
+    """
+
+    grid: tuple[int, int]
+    xy: np.ndarray
+
+
+class Explanation(NamedTuple):
+    """A prediction and how it came about.
+
+    Attributes:
+        coarse (np.ndarray): Labels of the coarse head alone, (H, W), int64.
+        steps (list[StepPoints]): The points of each step.
+        labels (np.ndarray): Labels of the rendering, (H, W), int64.
+    """
+
+    coarse: np.ndarray
+    steps: list[StepPoints]
+    labels: np.ndarray
+
+
+@torch.no_grad()
+def explain(model: nn.Module, data: dict) -> Explanation:
+    """Render the first image of a batch step by step.
+
+    Args:
+        model (nn.Module): An ``EncoderDecoder`` with a :class:`PointRendHead`, in eval mode.
+        data (dict): A batch of a test data loader: lists of ``inputs`` and ``data_samples``.
+
+    Returns:
+        Explanation: Maps of the size of the original image.
+
+    Raises:
+        InputError: If the model has another head.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    head = model.decode_head
+    if not isinstance(head, PointRendHead):
+        raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
+    first = {key: values[:1] for key, values in data.items()}
+    batch = model.data_preprocessor(first, training=False)
+    inputs, samples = batch["inputs"], batch["data_samples"]
+    size = tuple(inputs.shape[-2:])
+
+    features = model.extract_feat(inputs)
+    coarse = logits = head.coarse_logits(features)
+    steps = []
+    fine = head.fine_features(features)
+    for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):
+        grid = tuple(logits.shape[-2:])
+        steps.append(StepPoints(grid, _image_points(index[0], grid, size, samples[0].metainfo)))
+    return Explanation(
+        coarse=_labels(model, coarse, size, samples),
+        steps=steps,
+        labels=_labels(model, logits, size, samples),
+    )
+
+
+def _labels(
+    model: nn.Module, logits: Tensor, size: tuple[int, int], data_samples: list
+) -> np.ndarray:
+    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=model.align_corners)
+    sample = model.postprocess_result(logits, data_samples)[0]
+    return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
+
+
+def _image_points(
+    index: Tensor, grid: tuple[int, int], size: tuple[int, int], meta: dict
+) -> np.ndarray:
+    """Cells of a grid over the padded network input, in pixels of the original image."""
+    left, _, top, _ = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
+    (height, width), (ori_height, ori_width) = meta["img_shape"][:2], meta["ori_shape"][:2]
+    xy = cell_coords(index, grid).cpu().numpy() * (size[1], size[0]) - (left, top)
+    return (xy * (ori_width / width, ori_height / height)).astype(np.float32)
