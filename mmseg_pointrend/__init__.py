@@ -12,27 +12,36 @@ except ImportError as error:
         "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
     ) from error
 
+from .checkpoints import trust_mmengine_checkpoints
 from .datasets import CamVidDataset, ShapesDataset
 from .decode_head import PointRendHead
 from .evaluation import BoundaryIoUMetric
-from .hooks import DataCheckHook, InvalidLossHook
+from .hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
 from .point_head import PointMLP
 from .points import point_sample, top2_margin
-from .rendering import DenseRenderer
+from .rendering import DenseRenderer, SparseRenderer
+from .retrofit import RetrofitEncoderDecoder
 from .samplers import UncertaintyPointSampler
+from .segmentor import LabelEncoderDecoder
 from .version import __version__
 from .visualization import PointVisualizationHook
+
+trust_mmengine_checkpoints()
 
 __all__ = [
     "BoundaryIoUMetric",
     "CamVidDataset",
+    "CheckpointCheckHook",
     "DataCheckHook",
     "DenseRenderer",
     "InvalidLossHook",
+    "LabelEncoderDecoder",
     "PointMLP",
     "PointRendHead",
     "PointVisualizationHook",
+    "RetrofitEncoderDecoder",
     "ShapesDataset",
+    "SparseRenderer",
     "UncertaintyPointSampler",
     "__version__",
     "point_sample",

@@ -1,7 +1,8 @@
-"""Reading checkpoints safely and completely."""
+"""Reading checkpoints safely and completely, in whatever layout they come."""
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,19 @@ import torch
 from mmengine.logging import HistoryBuffer, MMLogger
 from torch import Tensor, nn
 
+from .decode_head import PointRendHead
 from .errors import InputError
+from .layouts import to_own_layout
+
+# Parts whose every weight has to find its place; an auxiliary head may be dropped.
+PARTS = ("backbone.", "neck.", "decode_head.")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU without running code that it may carry.
 
     Args:
-        path (str | Path): A ``.pth`` file of MMEngine, or a bare state dict.
+        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict.
 
     Returns:
         dict: The checkpoint, with its weights under ``'state_dict'``.
@@ -28,18 +34,31 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
+    with path.open("rb") as file:
+        if file.read(256).lstrip().startswith(b"<"):
+            raise InputError(
+                f"{path} is not a whole checkpoint but a web page, the error of the server that it "
+                "was to come from; fetch it again."
+            )
+    trust_mmengine_checkpoints()
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} is refused: {_reason(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that were never a pickle end in any error there is
+        code = _code_asked_for(error)
+        if code is not None:
+            raise InputError(
+                f"{path} is refused: reading it would run {code}, and a checkpoint is data."
+            ) from error
         raise InputError(
             f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
-    return dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": dict(checkpoint)}
+    checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
+    weights = checkpoint["state_dict"]
+    if not isinstance(weights, Mapping) or not any(isinstance(w, Tensor) for w in weights.values()):
+        raise InputError(f"{path} holds no weights; those of MMEngine lie under 'state_dict'.")
+    return checkpoint
 
 
 def check_weights(
@@ -47,31 +66,36 @@ def check_weights(
     state_dict: Mapping[str, Tensor],
     path: str | Path,
     allow_partial: bool = False,
+    fresh_point_head: bool = False,
 ) -> None:
     """Refuse weights that would leave a part of a model as it was initialized.
 
     Args:
-        model (nn.Module): The model that is to take the weights.
-        state_dict (Mapping[str, Tensor]): The weights.
+        model (nn.Module): The model that is to take the weights, or a wrapper around it.
+        state_dict (Mapping[str, Tensor]): The weights, in any layout.
         path (str | Path): Where they come from, for the message.
         allow_partial (bool): Whether to warn instead. Defaults to False.
+        fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
+            in a coarse model that is to be trained further. Defaults to False.
 
     Raises:
-        InputError: If weights are missing or have other shapes; names the first few.
+        InputError: If weights are missing, have other shapes or no place; names the first few.
     """
-    given = {name.removeprefix("module."): weight for name, weight in state_dict.items()}
-    problems = []
-    for name, weight in model.state_dict().items():
-        if name not in given:
-            # older checkpoints lack the counter, which nothing but momentum=None reads
-            if not name.endswith("num_batches_tracked"):
-                problems.append(f"{name} is missing")
-        elif given[name].shape != weight.shape:
-            problems.append(f"{name} is {_shape(given[name])}, the model has {_shape(weight)}")
+    expected, given = _bare(model).state_dict(), _own_weights(model, state_dict)
+    problems = _problems(expected, given)
+    is_coarse = not any(map(_is_of_point_head, given))
+    if fresh_point_head and is_coarse:
+        problems = {name: text for name, text in problems.items() if not _is_of_point_head(name)}
     if not problems:
         return
-    shown = "; ".join(problems[:4]) + ("; ..." if len(problems) > 4 else "")
+    shown = "; ".join([*problems.values()][:4]) + ("; ..." if len(problems) > 4 else "")
     message = f"{path} does not fit the model in {len(problems)} weights: {shown}."
+    if is_coarse and all(map(_is_of_point_head, problems)):
+        message += " It is incomplete: a coarse model, whose point head has yet to be trained."
+    for name in problems:
+        if name.endswith(("conv_seg.bias", "fc_seg.bias")) and name in given and name in expected:
+            message += f" It has {len(given[name])} classes, the model {len(expected[name])}."
+            break
     if not allow_partial:
         raise InputError(f"{message} Pass the config it was trained with, or --allow-partial.")
     MMLogger.get_current_instance().warning(message)
@@ -81,8 +105,8 @@ def load_weights(model: nn.Module, path: str | Path, allow_partial: bool = False
     """Load the weights of a checkpoint into a model, all of them or none.
 
     Args:
-        model (nn.Module): The model, changed in place.
-        path (str | Path): The checkpoint file.
+        model (nn.Module): The model, or a wrapper around it; changed in place.
+        path (str | Path): The checkpoint file, in any layout.
         allow_partial (bool): Whether to load what fits. Defaults to False.
 
     Returns:
@@ -94,15 +118,73 @@ def load_weights(model: nn.Module, path: str | Path, allow_partial: bool = False
     checkpoint = read_checkpoint(path)
     state_dict = checkpoint["state_dict"]
     check_weights(model, state_dict, path, allow_partial)
-    expected = model.state_dict()
-    given = {name.removeprefix("module."): weight for name, weight in state_dict.items()}
+    expected = _bare(model).state_dict()
     fitting = {
         name: weight
-        for name, weight in given.items()
+        for name, weight in _own_weights(model, state_dict).items()
         if name in expected and weight.shape == expected[name].shape
     }
-    model.load_state_dict(fitting, strict=False)
+    _bare(model).load_state_dict(fitting, strict=False)
+    if allow_partial:
+        accept_fresh_point_head(model)
     return checkpoint.get("meta", {})
+
+
+def accept_fresh_point_head(model: nn.Module) -> None:
+    """Have a model predict although its point head was never trained."""
+    for _, head in _point_rend_heads(model):
+        head.point_head_is_fresh = False
+
+
+def trust_mmengine_checkpoints() -> None:
+    """Let PyTorch read what MMEngine saves, wherever ``torch.load`` is called.
+
+    Since PyTorch 2.6 it reads nothing but tensors and what it was told to be harmless, and MMEngine
+    up to 0.10.7 does not tell it; it could not read back its own checkpoints.
+    """
+    torch.serialization.add_safe_globals(_harmless_globals())
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The segmentor inside of wrappers for distributed training or test-time augmentation."""
+    while not hasattr(model, "decode_head") and hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+def _point_rend_heads(model: nn.Module) -> Iterator[tuple[str, PointRendHead]]:
+    for name, module in _bare(model).named_modules():
+        if isinstance(module, PointRendHead):
+            yield f"{name}.", module
+
+
+def _own_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that a model has for them."""
+    weights = {name.removeprefix("module."): weight for name, weight in state_dict.items()}
+    for prefix, _ in _point_rend_heads(model):
+        weights, _ = to_own_layout(weights, prefix)
+    return weights
+
+
+def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
+    """What is wrong with given weights, by name: those missing, misshapen or too many."""
+    problems = {}
+    for name, weight in expected.items():
+        if name not in given:
+            # older checkpoints lack the counter, which nothing but momentum=None reads
+            if not name.endswith("num_batches_tracked"):
+                problems[name] = f"{name} is missing"
+        elif given[name].shape != weight.shape:
+            problems[name] = f"{name} is {_shape(given[name])}, the model has {_shape(weight)}"
+    for name in given:
+        # A ResNet-101 has all the weights of a ResNet-50, and more.
+        if name.startswith(PARTS) and name not in expected:
+            problems[name] = f"{name} is not in the model"
+    return problems
+
+
+def _is_of_point_head(name: str) -> bool:
+    return ".point_head." in name
 
 
 def _harmless_globals() -> list:
@@ -123,16 +205,21 @@ def _harmless_globals() -> list:
 def _history_buffer_method(owner: type, name: str) -> Any:
     """``getattr`` for the four methods that a pickled HistoryBuffer names, and for nothing else."""
     if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise pickle.UnpicklingError(f"it asks for getattr({owner!r}, {name!r})")
+        # in the words that PyTorch has for what it refuses itself
+        raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {name}")
     return getattr(owner, name)
 
 
+def _code_asked_for(error: Exception) -> str | None:
+    """Name of the function or class that a file asked for and is not given, if that was it."""
+    found = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
+    return found and found[1]
+
+
 def _reason(error: Exception) -> str:
-    text = str(error)
-    if "Unsupported global: GLOBAL " in text:
-        name = text.split("Unsupported global: GLOBAL ")[1].split()[0]
-        return f"reading it would run {name}, and a checkpoint is data."
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    # Without PyTorch's advice, which is to switch the protection off.
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,8 +1,10 @@
 """PointRend as a decode head."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS, TASK_UTILS
@@ -10,7 +12,9 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from .errors import InputError
+from .layouts import to_own_layout
 from .points import point_labels, point_sample
+from .rendering import DenseRenderer, SparseRenderer, Window
 
 # What the coarse head must have in common with the head that it belongs to.
 SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
@@ -35,7 +39,8 @@ class PointRendHead(BaseDecodeHead):
         point_head (dict): Config of the point head. Defaults to dict(type='PointMLP').
         point_sampler (dict): Config of the sampler of training points. Defaults to
             dict(type='UncertaintyPointSampler').
-        renderer (dict): Config of the renderer. Defaults to dict(type='DenseRenderer').
+        renderer (dict): Config of the renderer. Defaults to dict(type='DenseRenderer'). Where only
+            labels are asked for, a SparseRenderer with the same settings renders them.
         out_channels (int, optional): Channels of the logits; 1 for a binary model with a sigmoid.
             Defaults to None, that is ``num_classes``.
         threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults to
@@ -45,6 +50,10 @@ class PointRendHead(BaseDecodeHead):
         ignore_index (int): Label that no loss is taken at. Defaults to 255.
         align_corners (bool): How maps are upsampled and read. Defaults to False.
         init_cfg (dict, optional): Initialization beyond that of the parts. Defaults to None.
+
+    Attributes:
+        point_head_is_fresh (bool): Whether the weights that were loaded had none for the point head
+            and it has not been trained since; it then refuses to predict.
 
     Raises:
         InputError: If the coarse head names another value for a key that it shares with this head.
@@ -68,6 +77,13 @@ class PointRendHead(BaseDecodeHead):
         align_corners: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
+        if isinstance(in_channels, int) != isinstance(in_index, int) or (
+            not isinstance(in_channels, int) and len(in_channels) != len(in_index)
+        ):
+            raise InputError(
+                f"in_index={in_index} and in_channels={in_channels} do not match: both are a "
+                "number, or lists of the same length."
+            )
         super().__init__(
             in_channels,
             channels,
@@ -94,7 +110,13 @@ class PointRendHead(BaseDecodeHead):
         )
         shared = {"align_corners": align_corners}
         self.point_sampler = TASK_UTILS.build({**shared, **point_sampler})
-        self.renderer = TASK_UTILS.build({**shared, **renderer})
+        renderer = TASK_UTILS.build({**shared, **renderer})
+        # One for logits and one for labels, whichever of them the config names.
+        self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
+        self.label_renderer: SparseRenderer | None = None
+        if isinstance(self.renderer, DenseRenderer):
+            self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
+        self.point_head_is_fresh = False
 
     def _complete(self, coarse_head: dict) -> dict:
         """Config of the coarse head with what it shares with this head filled in and compared."""
@@ -140,7 +162,7 @@ class PointRendHead(BaseDecodeHead):
     def coarse_logits(self, inputs: Sequence[Tensor]) -> Tensor:
         """Logits of the coarse head, (B, C, h, w), float32."""
         # Rendering compares differences of logits; half precision would tie most of them.
-        return _logit_map(self.coarse_head(inputs)).float()
+        return logit_map(self.coarse_head(inputs)).float()
 
     def forward(self, inputs: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """Render logits.
@@ -171,7 +193,50 @@ class PointRendHead(BaseDecodeHead):
         Returns:
             Tensor: Logits, (B, C, H, W), float32.
         """
+        self._check_point_head()
         return self.forward(inputs, size=_input_size(batch_img_metas[0]))
+
+    def predict_labels(
+        self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict
+    ) -> list[Tensor]:
+        """Render the labels of the original images, as ``LabelEncoderDecoder`` expects them.
+
+        They are those of the logits of :meth:`predict` after ``EncoderDecoder`` has removed the
+        padding, undone the flip and resized them to the original size; none of these logits is
+        ever built.
+
+        Args:
+            inputs (Sequence[Tensor]): Feature maps of the backbone or neck.
+            batch_img_metas (list[dict]): Meta information of each image.
+            test_cfg (dict): Not used; the renderer has its own settings.
+
+        Returns:
+            list[Tensor]: Labels of each image, (H, W), int64.
+
+        Raises:
+            InputError: If the config's renderer is none of this package.
+        """
+        self._check_point_head()
+        if self.label_renderer is None:
+            raise InputError(
+                f"A {type(self.renderer).__name__} renders no labels on their own; set "
+                "model.type=EncoderDecoder."
+            )
+        coarse_logits, fine = self.coarse_logits(inputs), self.fine_features(inputs)
+        size = _input_size(batch_img_metas[0])
+        labels = []
+        for k, meta in enumerate(batch_img_metas):
+            image = slice(k, k + 1)
+            rendered = self.label_renderer(
+                coarse_logits[image],
+                [level[image] for level in fine],
+                self.point_head,
+                size,
+                window=_unpadded(meta, size),
+                output_size=meta["ori_shape"][:2],
+            )
+            labels.append(_unflipped(rendered.squeeze(0), meta))
+        return labels
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: dict) -> dict:
         """Losses of a training step; the coarse head runs once.
@@ -183,19 +248,48 @@ class PointRendHead(BaseDecodeHead):
 
         Returns:
             dict[str, Tensor]: The coarse head's losses and accuracy as ``coarse.*``, those at the
-            points as ``point.*``.
+            points as ``point.*``. Those of a coarse model that is frozen are left out: there is
+            nothing to learn from them.
         """
+        self.point_head_is_fresh = False
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         coarse = self.coarse_head(inputs)
-        coarse_logits = _logit_map(coarse)
+        coarse_logits = logit_map(coarse).float()
         point_logits, point_targets = self._label_points(inputs, coarse_logits, labels)
 
-        if self._has_targets(labels):
+        if torch.is_grad_enabled() and not coarse_logits.requires_grad:
+            coarse_losses = {}
+        elif self._has_targets(labels):
             coarse_losses = self.coarse_head.loss_by_feat(coarse, batch_data_samples)
         else:
-            coarse_losses = {"loss_ce": 0 * coarse_logits.sum()}
+            coarse_losses = _zero_losses(self.coarse_head, coarse)
         point_losses = self._point_losses(point_logits, point_targets)
         return {**add_prefix(coarse_losses, "coarse"), **add_prefix(point_losses, "point")}
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        """Take weights in any layout of :mod:`mmseg_pointrend.layouts`: all loaders end here."""
+        weights, layout = to_own_layout(state_dict, prefix)
+        # In place: the parts of this head are handed the same dictionary.
+        state_dict.clear()
+        state_dict.update(weights)
+        given = {name.removeprefix(prefix).partition(".")[0] for name in weights}
+        if layout is not None:
+            self.point_head_is_fresh = "point_head" not in given
+        if layout is not None and self.point_head_is_fresh:
+            print_log(
+                "The weights are those of a model without a point head: its decode head becomes "
+                "the coarse head, the point head starts fresh and has to be trained.",
+                logger="current",
+                level=logging.WARNING,
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _check_point_head(self) -> None:
+        if self.point_head_is_fresh:
+            raise InputError(
+                "The checkpoint is incomplete: it holds a coarse model, and its point head was "
+                "never trained. Train first, with load_from set to the checkpoint."
+            )
 
     def _label_points(
         self, inputs: Sequence[Tensor], coarse_logits: Tensor, labels: Tensor
@@ -211,14 +305,12 @@ class PointRendHead(BaseDecodeHead):
 
     def _point_losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Losses and accuracy of (B, C, N) logits at points with (B, N) labels."""
-        modules = self.loss_decode
-        modules = modules if isinstance(modules, nn.ModuleList) else [modules]
         if not self._has_targets(labels):
-            return {module.loss_name: 0 * logits.sum() for module in modules}
+            return _zero_losses(self, logits)
         # To MMSegmentation's losses the points are an image one pixel wide.
         image, target = logits.unsqueeze(-1), labels.unsqueeze(-1)
         losses: dict[str, Tensor] = {}
-        for module in modules:
+        for module in _loss_modules(self):
             loss = module(image, target, ignore_index=self.ignore_index)
             losses[module.loss_name] = losses.get(module.loss_name, 0) + loss
         losses["acc_point"] = self._accuracy(logits, labels)
@@ -234,16 +326,26 @@ class PointRendHead(BaseDecodeHead):
         return 100 * ((predicted == labels) & labeled).sum() / labeled.sum().clamp(min=1)
 
     def _has_targets(self, labels: Tensor) -> bool:
-        """Whether a loss can be taken. All losses but one bear images that are ignored
-        altogether."""
-        # MMSegmentation's binary cross entropy takes the maximum of the labels that are left.
-        return self.out_channels > 1 or bool((labels != self.ignore_index).any())
+        """Whether a loss can be taken: where all is ignored, some of MMSegmentation's fail."""
+        # Binary cross entropy takes the maximum of what is left, the Lovász loss its mean.
+        return bool((labels != self.ignore_index).any())
 
 
-def _logit_map(output: Tensor | Sequence) -> Tensor:
-    """The logit map of a coarse head's output; some heads return more beside it, as EncHead
-    does."""
+def logit_map(output: Tensor | Sequence) -> Tensor:
+    """The logit map of a coarse head's output; some heads, as EncHead, return more beside it."""
     return output if isinstance(output, Tensor) else output[0]
+
+
+def _loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
+    modules = head.loss_decode
+    return modules if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def _zero_losses(head: BaseDecodeHead, output: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
+    """The losses of a head that has nothing to learn from, connected to all of its output."""
+    outputs = [output] if isinstance(output, Tensor) else output
+    nothing = 0 * sum(part.sum() for part in outputs)
+    return {module.loss_name: nothing for module in _loss_modules(head)}
 
 
 def _input_size(img_meta: dict) -> tuple[int, int]:
@@ -252,3 +354,17 @@ def _input_size(img_meta: dict) -> tuple[int, int]:
     if "pad_shape" in img_meta and not isinstance(img_meta["img_shape"], torch.Size):
         return tuple(img_meta["pad_shape"][:2])
     return tuple(img_meta["img_shape"][:2])
+
+
+def _unpadded(img_meta: dict, size: tuple[int, int]) -> Window:
+    """The part of a network input of ``size`` = (H, W) that is no padding."""
+    padding = img_meta.get("img_padding_size", img_meta.get("padding_size", (0, 0, 0, 0)))
+    left, right, top, bottom = padding
+    return Window(top, left, size[0] - top - bottom, size[1] - left - right)
+
+
+def _unflipped(labels: Tensor, img_meta: dict) -> Tensor:
+    """Undo the flip of an image on its (H, W) labels."""
+    if not img_meta.get("flip"):
+        return labels
+    return labels.flip(1 if img_meta["flip_direction"] == "horizontal" else 0)

@@ -1,9 +1,10 @@
-"""Hooks that stop a run before bad data or a diverged loss can spoil it."""
+"""Hooks that stop a run before bad data, bad weights or a diverged loss can spoil it."""
 
 import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
+from .checkpoints import accept_fresh_point_head, check_weights
 from .errors import InputError
 
 
@@ -36,11 +38,42 @@ class DataCheckHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
     ) -> None:
         head = _decode_head(runner.model)
-        for sample in data_batch["data_samples"]:
-            # test-time augmentation gives a list of views, all with the same labels
-            sample = sample[0] if isinstance(sample, Sequence) else sample
+        samples = data_batch["data_samples"]
+        # test-time augmentation gives a batch for each view, all with the same labels
+        for sample in samples[0] if isinstance(samples[0], Sequence) else samples:
             if "gt_sem_seg" in sample:
                 _check_labels(sample.gt_sem_seg.data, head, sample.get("seg_map_path"))
+
+
+@HOOKS.register_module()
+class CheckpointCheckHook(Hook):
+    """Compare a checkpoint with the model before its weights are taken.
+
+    MMEngine goes on with what fits and leaves the rest as it was initialized.
+
+    Args:
+        allow_partial (bool): Whether to warn instead of refusing. Defaults to False.
+
+    Raises:
+        InputError: If weights other than those of the point head are missing, have other shapes or
+            no place in the model.
+    """
+
+    def __init__(self, allow_partial: bool = False) -> None:
+        self.allow_partial = allow_partial
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        check_weights(
+            runner.model,
+            checkpoint.get("state_dict", checkpoint),
+            runner.cfg.get("load_from") or "The checkpoint",
+            self.allow_partial,
+            fresh_point_head=True,
+        )
+
+    def before_test(self, runner: Runner) -> None:
+        if self.allow_partial:
+            accept_fresh_point_head(runner.model)
 
 
 @HOOKS.register_module()
@@ -69,6 +102,18 @@ class InvalidLossHook(Hook):
                 "was saved after it; lower the learning rate, clip gradients "
                 "(optim_wrapper.clip_grad) or look at this iteration's images, then --resume."
             )
+
+
+def set_checkpoint_check(cfg: Config, allow_partial: bool) -> None:
+    """Have a run check the checkpoints that it loads, whether or not its config says so.
+
+    Args:
+        cfg (Config): Config of the run; changed in place.
+        allow_partial (bool): Whether weights that do not fit are reported, not refused.
+    """
+    others = [h for h in cfg.get("custom_hooks", []) if h["type"] != "CheckpointCheckHook"]
+    check = dict(type="CheckpointCheckHook", allow_partial=allow_partial)
+    cfg.custom_hooks = [*others, check]
 
 
 def _decode_head(model: nn.Module) -> nn.Module:

@@ -1,10 +1,8 @@
 """Finding, reading and writing of image files."""
 
 import glob
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .files import replacing
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
@@ -39,7 +38,8 @@ def find_images(inputs: Iterable[str]) -> dict[Path, Path]:
         elif path.exists():
             matches = {path: Path(path.name)}
         else:
-            matches = {Path(p): Path(Path(p).name) for p in sorted(glob.glob(name, recursive=True))}
+            files = filter(Path.is_file, map(Path, sorted(glob.glob(name, recursive=True))))
+            matches = {p: Path(p.name) for p in files}
         if not matches:
             raise InputError(f"{name}: no such image, or no image in it.")
         found.update({p: target.with_suffix("") for p, target in matches.items()})
@@ -61,15 +61,18 @@ def read_image(path: Path) -> np.ndarray:
         InputError: If the file cannot be read or is no image.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}.") from error
-    if not data.size:
+    if not content:
         raise InputError(f"{path}: the file is empty.")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise InputError(f"{path}: cannot be decoded ({error.err or error}).") from error
+        if content.startswith(b"\xff\xd8"):
+            # OpenCV 4 fills up a truncated JPEG with gray and says nothing; Pillow refuses it.
+            Image.open(io.BytesIO(content)).load()
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except (cv2.error, OSError) as error:
+        raise InputError(f"{path}: cannot be decoded ({error}).") from error
     if image is None:
         raise InputError(f"{path}: not an image that can be decoded.")
     return image
@@ -84,8 +87,9 @@ def write_label_png(path: Path, labels: np.ndarray, palette: Sequence[Sequence[i
     if labels.size and labels.max() > 255:
         raise InputError(f"{path}: label {labels.max()} does not fit into an 8-bit PNG.")
     image = Image.fromarray(labels.astype(np.uint8)).convert("P")
-    image.putpalette(np.asarray(palette, dtype=np.uint8).tobytes())
-    with _replacing(path) as partial:
+    # All 256 colors: with fewer, Pillow cuts the indices to as few bits as the palette needs.
+    image.putpalette(np.asarray(palette, dtype=np.uint8).tobytes().ljust(3 * 256, b"\0"))
+    with replacing(path) as partial:
         image.save(partial, format="PNG")
 
 
@@ -94,28 +98,11 @@ def write_jpeg(path: Path, image: np.ndarray) -> None:
     ok, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 92))
     if not ok:
         raise InputError(f"{path}: an image of {image.shape} cannot be written as JPEG.")
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write a BGR image, (H, W, 3), uint8, as a PNG."""
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside ``path``, which it replaces only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -45,7 +45,8 @@ class PointRendInferencer:
         self.model.to(self.device).eval()
         known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)
         self.classes, self.palette = known
-        self._pipeline = Compose([t for t in cfg.test_pipeline if not t["type"].startswith("Load")])
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        self._pipeline = Compose([t for t in pipeline if not t["type"].startswith("Load")])
 
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Label every pixel of an image.

@@ -5,6 +5,23 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PointConv(nn.Conv1d):
+    """A convolution of kernel size 1 over points whose features lie in rows of memory.
+
+    The parameters are those of a ``Conv1d``. Features (B, D, N) are taken for an image one pixel
+    wide, in channels_last if each point's D numbers lie side by side: as such oneDNN multiplies
+    them at up to twice the speed of a ``Conv1d``, which on CPUs other than Intel's goes to a BLAS
+    without AVX-512.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D, N) to (B, D', N), of the same layout."""
+        # The new dimension goes in before the channels; behind them its stride would be ambiguous.
+        image = x.transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2)
+        return F.conv2d(image, self.weight.unsqueeze(3), self.bias).squeeze(3)
 
 
 @MODELS.register_module()
@@ -43,11 +60,16 @@ class PointMLP(BaseModule):
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs
         self.fcs = nn.ModuleList(
             ConvModule(
-                width, channels, 1, conv_cfg=dict(type="Conv1d"), norm_cfg=norm_cfg, act_cfg=act_cfg
+                width,
+                channels,
+                1,
+                conv_cfg=dict(type=PointConv),
+                norm_cfg=norm_cfg,
+                act_cfg=act_cfg,
             )
             for width in widths[:-1]
         )
-        self.fc_seg = nn.Conv1d(widths[-1], out_channels, kernel_size=1)
+        self.fc_seg = PointConv(widths[-1], out_channels, kernel_size=1)
 
     def forward(self, fine_points: Tensor, coarse_points: Tensor) -> Tensor:
         """Label points.
@@ -60,9 +82,14 @@ class PointMLP(BaseModule):
             Tensor: Logits, (B, C, N).
         """
         coarse_points = coarse_points.to(fine_points.dtype)
-        x = torch.cat((fine_points, coarse_points), dim=1)
+        x = _cat_channels(fine_points, coarse_points)
         for fc in self.fcs:
             x = fc(x)
             if self.coarse_pred_each_layer:
-                x = torch.cat((x, coarse_points), dim=1)
+                x = _cat_channels(x, coarse_points)
         return self.fc_seg(x)
+
+
+def _cat_channels(*points: Tensor) -> Tensor:
+    """Concatenate (B, ·, N) features along their channels, each point in a row of memory."""
+    return torch.cat([part.transpose(1, 2) for part in points], dim=2).transpose(1, 2)

@@ -33,23 +33,38 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     Returns:
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
-    height, width = maps.shape[-2:]
-    coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
-    x = _to_pixels(coords[..., 0], width, align_corners)
-    y = _to_pixels(coords[..., 1], height, align_corners)
-    left, top = x.floor(), y.floor()
+    index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
     batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
-
     values = 0
-    for row in (top, top + 1):
-        for col in (left, left + 1):
-            inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-            weight = (1 - (x - col).abs()) * (1 - (y - row).abs()) * inside
-            row_index = row.clamp(0, height - 1).long()
-            col_index = col.clamp(0, width - 1).long()
-            # (B, N, C): rows of memory where the map is channels_last
-            values = values + maps[batch, :, row_index, col_index] * weight.unsqueeze(-1)
+    for neighbor, weight in zip(index.unbind(-1), weights.unbind(-1), strict=True):
+        row = torch.div(neighbor, maps.shape[-1], rounding_mode="floor")
+        col = neighbor - row * maps.shape[-1]
+        # (B, N, C): rows of memory where the map is channels_last
+        values = values + maps[batch, :, row, col] * weight.unsqueeze(-1)
     return values.to(maps.dtype).transpose(1, 2)
+
+
+def point_neighbors(
+    coords: Tensor, size: tuple[int, int], align_corners: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The four pixels of a map that a point is read from, bilinearly.
+
+    Args:
+        coords (Tensor): Points, (..., 2).
+        size (tuple[int, int]): (H, W) of the map.
+        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+
+    Returns:
+        tuple[Tensor, Tensor]: Flat, row-major indices of the pixels, (..., 4), int64, and their
+        weights, (..., 4), float32. A pixel outside of the map has the weight zero.
+    """
+    height, width = size
+    coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
+    col, col_weight = _neighbors(_to_pixels(coords[..., 0], width, align_corners), width)
+    row, row_weight = _neighbors(_to_pixels(coords[..., 1], height, align_corners), height)
+    index = row.unsqueeze(-1) * width + col.unsqueeze(-2)
+    weights = row_weight.unsqueeze(-1) * col_weight.unsqueeze(-2)
+    return index.flatten(-2), weights.flatten(-2)
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -120,6 +135,15 @@ def stride16_cells(size: Sequence[int]) -> int:
 
 def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:
     return coord * (length - 1) if align_corners else coord * length - 0.5
+
+
+def _neighbors(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The two pixels of an axis that a position lies between and their weights, (..., 2) each."""
+    low = position.floor()
+    pixel = torch.stack((low, low + 1), dim=-1)
+    inside = (pixel >= 0) & (pixel < length)
+    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * inside
+    return pixel.clamp(0, length - 1).long(), weight
 
 
 def _from_pixels(index: Tensor, length: int, align_corners: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -39,7 +40,7 @@ def predict_files(
     """
     images = find_images(inputs)
     out = Path(out)
-    _refuse_overwriting(images, out)
+    _refuse_overwriting(images, out, show_points)
     failures: list[str] = []
     console = Console(stderr=True)
     with Progress(
@@ -54,9 +55,11 @@ def predict_files(
         for path, target in images.items():
             try:
                 _predict_file(inferencer, path, out / target, show_points)
-            except InputError as error:
-                failures.append(str(error))
-                console.print(f"[red]failed[/red] {error}", highlight=False)
+            except (InputError, torch.cuda.OutOfMemoryError, MemoryError) as error:
+                failures.append(str(error) if isinstance(error, InputError) else f"{path}: {error}")
+                # As it is, in one piece: a name may look like markup or be longer than a line.
+                message = f"failed {failures[-1]}"
+                console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
             progress.advance(task)
             speed = progress.tasks[0].speed
             progress.update(task, rate=f"{speed:.2f} images/s" if speed else "")
@@ -80,12 +83,18 @@ def _predict_file(
     write_label_png(target.with_name(f"{target.name}.png"), labels, inferencer.palette)
 
 
-def _refuse_overwriting(images: dict[Path, Path], out: Path) -> None:
+def _refuse_overwriting(images: dict[Path, Path], out: Path, show_points: bool) -> None:
     sources = {path.resolve() for path in images}
-    for target in images.values():
-        for ending in (".png", "_overlay.jpg", "_points.png"):
+    owners: dict[Path, Path] = {}
+    for path, target in images.items():
+        for ending in (".png", "_overlay.jpg", "_points.png")[: 3 if show_points else 2]:
             written = out / target.with_name(target.name + ending)
             if written.resolve() in sources:
                 raise InputError(
                     f"{written} is an input and would be overwritten; choose another --out."
+                )
+            if owners.setdefault(written, path) != path:
+                raise InputError(
+                    f"{owners[written]} and {path} would both be written to {written}; predict "
+                    "them into different folders."
                 )

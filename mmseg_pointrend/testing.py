@@ -1,16 +1,16 @@
 """Testing a trained model."""
 
 import os
-import shutil
+import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
 from .checkpoints import check_weights, read_checkpoint
 from .datasets import check_data_folders
 from .errors import InputError
+from .hooks import set_checkpoint_check
 
 
 def run_test(
@@ -54,32 +54,28 @@ def run_test(
 
     if out is None:
         return _run(cfg, state_dict, checkpoint, allow_partial)
-    partial = Path(out) / ".partial"
-    try:
+    Path(out).mkdir(parents=True, exist_ok=True)
+    # Each process of a distributed test writes the images that it has seen.
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
         _write_predictions(cfg, partial)
         metrics = _run(cfg, state_dict, checkpoint, allow_partial)
-        barrier()
-        if is_main_process():
-            for path in partial.iterdir():
-                os.replace(path, Path(out) / path.name)
-    finally:
-        if is_main_process():
-            shutil.rmtree(partial, ignore_errors=True)
+        for path in Path(partial).iterdir():
+            os.replace(path, Path(out) / path.name)
     return metrics
 
 
 def _run(cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool) -> dict[str, float]:
+    set_checkpoint_check(cfg, allow_partial)
     runner = Runner.from_cfg(cfg)
-    model = runner.model.module if hasattr(runner.model, "module") else runner.model
-    check_weights(model, state_dict, checkpoint, allow_partial)
+    check_weights(runner.model, state_dict, checkpoint, allow_partial)
     return runner.test()
 
 
-def _write_predictions(cfg: Config, folder: Path) -> None:
+def _write_predictions(cfg: Config, folder: str) -> None:
     """Have IoUMetric, whichever of the evaluators it is, write the label maps that it scores."""
     evaluators = cfg.test_evaluator
     for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
         if evaluator.type == "IoUMetric":
-            evaluator.update(output_dir=str(folder))
+            evaluator.update(output_dir=folder)
             return
     raise InputError("--out needs an IoUMetric in test_evaluator, which writes the predictions.")

@@ -3,11 +3,15 @@
 import torch
 from mmengine.config import Config
 
+from .checkpoints import read_checkpoint
 from .datasets import check_data_folders
 from .errors import InputError
+from .hooks import set_checkpoint_check
 
 
-def prepare_training(cfg: Config, resume: str | None = None, amp: bool = False) -> Config:
+def prepare_training(
+    cfg: Config, resume: str | None = None, amp: bool = False, allow_partial: bool = False
+) -> Config:
     """Check a config and set what the command line asks for.
 
     Args:
@@ -15,12 +19,15 @@ def prepare_training(cfg: Config, resume: str | None = None, amp: bool = False) 
         resume (str, optional): Checkpoint to go on from, or 'auto' for the latest one in the work
             dir. Defaults to None, a fresh start.
         amp (bool): Whether to train in mixed precision. Defaults to False.
+        allow_partial (bool): Whether to start from a checkpoint that does not fit the model.
+            Defaults to False.
 
     Returns:
         Config: ``cfg``.
 
     Raises:
-        InputError: If data folders are missing or mixed precision cannot be had.
+        InputError: If data folders are missing, a checkpoint cannot be read or mixed precision
+            cannot be had.
     """
     for loader in ("train_dataloader", "val_dataloader"):
         if cfg.get(loader) is not None:
@@ -30,6 +37,9 @@ def prepare_training(cfg: Config, resume: str | None = None, amp: bool = False) 
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
+    if cfg.get("load_from") and "://" not in cfg.load_from:
+        read_checkpoint(cfg.load_from)  # for its errors; MMEngine's come late and as a traceback
+    set_checkpoint_check(cfg, allow_partial)
     return cfg
 
 

@@ -19,6 +19,12 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from CHECKPOINT, or without a value from the latest one in the work dir",
     )
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="start from a checkpoint (load_from) although it does not fit the whole model, as for "
+        "other classes",
+    )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     add_config_options(parser)
     return parser.parse_args()
@@ -27,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        cfg = prepare_training(load_config(args), resume=args.resume, amp=args.amp)
+        cfg = prepare_training(load_config(args), args.resume, args.amp, args.allow_partial)
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         runner.train()
 

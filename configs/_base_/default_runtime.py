@@ -10,7 +10,11 @@ sync_bn = "torch"
 # A run can be repeated; each rank draws its own crops and training points.
 randomness = dict(seed=0, diff_rank_seed=True)
 
-custom_hooks = [dict(type="DataCheckHook"), dict(type="InvalidLossHook")]
+custom_hooks = [
+    dict(type="DataCheckHook"),
+    dict(type="InvalidLossHook"),
+    dict(type="CheckpointCheckHook"),
+]
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_processor = dict(by_epoch=False)

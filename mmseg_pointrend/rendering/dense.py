@@ -21,7 +21,8 @@ class RenderStep(NamedTuple):
     Attributes:
         logits (Tensor): The map after the step, (B, C, H, W).
         index (Tensor): Flat, row-major cells of that map that the point head has labeled, (B, N),
-            int64, the least certain first.
+            int64, the least certain first. Under a ``min_margin`` N is the count of the image with
+            the most such cells; in other images the last cells were left alone.
     """
 
     logits: Tensor
@@ -45,6 +46,8 @@ class DenseRenderer:
         scale_factor (float): Growth of each step. Defaults to 2.
         uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
             :func:`~mmseg_pointrend.uncertainty.certainty`. Defaults to 'margin'.
+        min_margin (float, optional): Certainty, in terms of ``uncertainty``, from which on points
+            are left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its
             own. Defaults to False.
     """
@@ -55,10 +58,12 @@ class DenseRenderer:
         subdivision_num_points: int | None = None,
         scale_factor: float = 2,
         uncertainty: str = "margin",
+        min_margin: float | None = None,
         align_corners: bool = False,
     ) -> None:
         self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
         self.uncertainty = check_kind(uncertainty)
+        self.min_margin = min_margin
         self.align_corners = align_corners
 
     def __call__(
@@ -109,13 +114,22 @@ class DenseRenderer:
         for grid in self.subdivision.sizes(coarse_logits.shape[-2:], size):
             logits = self._resize(logits, grid)
             unsure = certainty(logits, self.uncertainty).flatten(1).neg()
-            index = unsure.topk(self.subdivision.points(grid, size), dim=1).indices
+            unsure, index = unsure.topk(self.subdivision.points(grid, size), dim=1)
+            if self.min_margin is not None:
+                wanted = -unsure < self.min_margin
+                index = index[:, : wanted.sum(dim=1).max()]
+                if index.shape[1] == 0:
+                    yield RenderStep(logits, index)
+                    continue
             coords = cell_coords(index, grid, self.align_corners)
             fine = [point_sample(level, coords, self.align_corners) for level in fine_features]
             # The coarse map itself, not the refined one of the step before: that is what the point
             # head was trained on.
             coarse = point_sample(coarse_logits, coords, self.align_corners)
             refined = point_head(torch.cat(fine, dim=1), coarse).to(logits.dtype)
+            if self.min_margin is not None:
+                present = logits.flatten(2).gather(2, index.unsqueeze(1).expand_as(refined))
+                refined = torch.where(wanted[:, None, : index.shape[1]], refined, present)
             logits = (
                 logits.flatten(2)
                 .scatter(2, index.unsqueeze(1).expand_as(refined), refined)

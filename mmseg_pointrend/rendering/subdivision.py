@@ -27,14 +27,14 @@ class Subdivision:
     scale_factor: float = 2
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 0:
-            raise InputError(f"subdivision_steps={self.steps} is negative.")
-        if self.num_points is not None and self.num_points < 1:
+        if not _is_none_or_at_least(0, self.steps):
+            raise InputError(f"subdivision_steps={self.steps!r} is no number of steps, 0 or more.")
+        if not _is_none_or_at_least(1, self.num_points):
             raise InputError(
-                f"subdivision_num_points={self.num_points}: a step re-labels at least one point."
+                f"subdivision_num_points={self.num_points!r} is no number of points, 1 or more."
             )
-        if self.scale_factor <= 1:
-            raise InputError(f"scale_factor={self.scale_factor}: a step has to enlarge the map.")
+        if not isinstance(self.scale_factor, int | float) or self.scale_factor <= 1:
+            raise InputError(f"scale_factor={self.scale_factor!r} is no number above 1.")
 
     def sizes(self, coarse: Sequence[int], target: Sequence[int]) -> list[tuple[int, int]]:
         """Sizes of the grids after each step.
@@ -70,3 +70,7 @@ class Subdivision:
         ``target``."""
         wanted = stride16_cells(target) if self.num_points is None else self.num_points
         return min(wanted, grid[0] * grid[1])
+
+
+def _is_none_or_at_least(minimum: int, value: object) -> bool:
+    return value is None or (isinstance(value, int) and value >= minimum)

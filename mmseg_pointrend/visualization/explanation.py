@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.model import is_model_wrapper
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,7 +69,11 @@ def explain(model: nn.Module, data: dict) -> Explanation:
     fine = head.fine_features(features)
     for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):
         grid = tuple(logits.shape[-2:])
-        steps.append(StepPoints(grid, _image_points(index[0], grid, size, samples[0].metainfo)))
+        coords = cell_coords(index[0], grid, model.align_corners)
+        steps.append(StepPoints(grid, _image_points(coords, size, samples[0], model.align_corners)))
+    if model.test_cfg.get("mode", "whole") == "slide":
+        # what predicts are the windows; the steps of all of them have no place in one picture
+        logits = model.slide_inference(inputs, [sample.metainfo for sample in samples])
     return Explanation(
         coarse=_labels(model, coarse, size, samples),
         steps=steps,
@@ -85,10 +90,14 @@ def _labels(
 
 
 def _image_points(
-    index: Tensor, grid: tuple[int, int], size: tuple[int, int], meta: dict
+    coords: Tensor, size: tuple[int, int], sample: SegDataSample, align_corners: bool
 ) -> np.ndarray:
-    """Cells of a grid over the padded network input, in pixels of the original image."""
+    """Points on the padded network input, in pixels of the original image."""
+    meta = sample.metainfo
     left, _, top, _ = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
     (height, width), (ori_height, ori_width) = meta["img_shape"][:2], meta["ori_shape"][:2]
-    xy = cell_coords(index, grid).cpu().numpy() * (size[1], size[0]) - (left, top)
+    extent = np.array([size[1], size[0]])
+    xy = coords.cpu().numpy()
+    xy = xy * (extent - 1) + 0.5 if align_corners else xy * extent
+    xy = xy - (left, top)
     return (xy * (ori_width / width, ori_height / height)).astype(np.float32)

@@ -41,7 +41,7 @@ class PointVisualizationHook(Hook):
             truth,
         )
         runner.visualizer.add_image(
-            f"points/{Path(sample.img_path).stem}",
+            f"points_{Path(sample.img_path).stem}",
             figure_to_image(figure)[..., ::-1],
             step=runner.iter,
         )

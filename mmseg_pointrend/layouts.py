@@ -1,0 +1,67 @@
+"""The names that the weights of a PointRend head have in other people's checkpoints."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+Weight = TypeVar("Weight")
+
+
+class Layout(Enum):
+    """How the weights of a decode head are named, below the head's own prefix."""
+
+    POINTREND = "coarse_head.*, point_head.*: PointRendHead"
+    CASCADE = "0.*, 1.*: MMSegmentation's CascadeEncoderDecoder of a coarse head and a PointHead"
+    COARSE = "a coarse head on its own, without a point head"
+
+
+def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> Layout | None:
+    """Tell how the weights of a decode head are named.
+
+    Args:
+        weights (Mapping[str, object]): Weights of a model by name.
+        prefix (str): What the names of the head begin with. Defaults to 'decode_head.'.
+
+    Returns:
+        Layout: The layout, or None if there are no weights of a head.
+    """
+    parts = {
+        name.removeprefix(prefix).partition(".")[0] for name in weights if name.startswith(prefix)
+    }
+    if not parts:
+        return None
+    if parts & {"coarse_head", "point_head"}:
+        return Layout.POINTREND
+    return Layout.CASCADE if "0" in parts else Layout.COARSE
+
+
+def to_own_layout(
+    weights: Mapping[str, Weight], prefix: str = "decode_head."
+) -> tuple[dict[str, Weight], Layout | None]:
+    """Rename the weights of a decode head as :class:`PointRendHead` has them.
+
+    Args:
+        weights (Mapping[str, Any]): Weights of a model by name, in any layout.
+        prefix (str): What the names of the head begin with. Defaults to 'decode_head.'.
+
+    Returns:
+        tuple[dict[str, Any], Layout | None]: The same weights under our names, in their order, and
+        the layout that they had.
+    """
+    layout = head_layout(weights, prefix)
+    if layout is Layout.CASCADE:
+        # A PointHead classifies by fc_seg; the conv_seg of its base class is of no use.
+        kept = {k: v for k, v in weights.items() if not k.startswith(f"{prefix}1.conv_seg.")}
+        renames = {f"{prefix}0.": f"{prefix}coarse_head.", f"{prefix}1.": f"{prefix}point_head."}
+    elif layout is Layout.COARSE:
+        kept, renames = dict(weights), {prefix: f"{prefix}coarse_head."}
+    else:
+        kept, renames = dict(weights), {}
+    return {_rename(name, renames): weight for name, weight in kept.items()}, layout
+
+
+def _rename(name: str, renames: Mapping[str, str]) -> str:
+    for old, new in renames.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name

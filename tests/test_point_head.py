@@ -1,0 +1,82 @@
+import pytest
+import torch
+from mmseg.registry import MODELS
+from torch import nn
+
+from mmseg_pointrend import PointMLP
+
+
+def expected_names(num_fcs: int) -> set[str]:
+    layers = [f"fcs.{k}.conv" for k in range(num_fcs)] + ["fc_seg"]
+    return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("num_fcs", [0, 1, 3])
+def test_parameters_have_the_names_of_mmsegmentation(num_fcs: int) -> None:
+    head = PointMLP(7, 4, channels=8, num_fcs=num_fcs)
+    assert head.state_dict().keys() == expected_names(num_fcs)
+
+
+@pytest.mark.parametrize(
+    ("each_layer", "widths"), [(True, [7 + 4, 8 + 4, 8 + 4]), (False, [7 + 4, 8, 8])]
+)
+def test_width_of_the_layers(each_layer: bool, widths: list[int]) -> None:
+    head = PointMLP(7, 4, channels=8, num_fcs=2, coarse_pred_each_layer=each_layer)
+    shapes = [tuple(fc.conv.weight.shape) for fc in head.fcs] + [tuple(head.fc_seg.weight.shape)]
+    assert shapes == [(8, widths[0], 1), (8, widths[1], 1), (4, widths[2], 1)]
+
+
+@pytest.mark.parametrize("num_fcs", [0, 1, 3])
+@pytest.mark.parametrize("each_layer", [False, True])
+def test_equals_a_perceptron_at_every_point(each_layer: bool, num_fcs: int) -> None:
+    head = PointMLP(5, 3, channels=8, num_fcs=num_fcs, coarse_pred_each_layer=each_layer)
+    for parameter in head.parameters():
+        nn.init.normal_(parameter)
+    fine, coarse = torch.randn(2, 5, 9), torch.randn(2, 3, 9)
+    weights = head.state_dict()
+    logits = head(fine, coarse)
+    assert logits.shape == (2, 3, 9)
+    for image in range(2):
+        for point in range(9):
+            prediction = coarse[image, :, point]
+            x = torch.cat((fine[image, :, point], prediction))
+            for k in range(num_fcs):
+                x = weights[f"fcs.{k}.conv.weight"][:, :, 0] @ x + weights[f"fcs.{k}.conv.bias"]
+                x = x.clamp(min=0)
+                if each_layer:
+                    x = torch.cat((x, prediction))
+            expected = weights["fc_seg.weight"][:, :, 0] @ x + weights["fc_seg.bias"]
+            torch.testing.assert_close(logits[image, :, point], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_points_know_nothing_of_each_other() -> None:
+    head = PointMLP(5, 3, channels=8).eval()
+    fine, coarse = torch.randn(1, 5, 12), torch.randn(1, 3, 12)
+    logits = head(fine, coarse)
+    order = torch.randperm(12)
+    torch.testing.assert_close(head(fine[..., order], coarse[..., order]), logits[..., order])
+    changed = fine.clone()
+    changed[..., 4] += 10
+    moved = (head(changed, coarse) - logits).abs().sum(dim=1)[0] > 1e-6
+    assert moved.nonzero().flatten().tolist() == [4]
+
+
+def test_builds_from_a_config_with_normalization() -> None:
+    cfg = dict(type="PointMLP", in_channels=5, out_channels=3, norm_cfg=dict(type="BN1d"))
+    head = MODELS.build(cfg)
+    assert isinstance(head.fcs[0].bn, nn.BatchNorm1d)
+    assert head(torch.randn(2, 5, 6), torch.randn(2, 3, 6)).shape == (2, 3, 6)
+
+
+def test_initial_logits_are_small() -> None:
+    head = PointMLP(256, 19)
+    head.init_weights()
+    assert head.fc_seg.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert head.fc_seg.bias.abs().max() == 0
+    assert head.fcs[0].conv.weight.std() > 0.02
+
+
+def test_coarse_logits_follow_the_features_type() -> None:
+    head = PointMLP(5, 3, channels=8).bfloat16()
+    logits = head(torch.randn(1, 5, 4).bfloat16(), torch.randn(1, 3, 4))
+    assert logits.dtype == torch.bfloat16

@@ -1,0 +1,159 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmseg_pointrend.checkpoints import read_checkpoint
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+Tool = Callable[..., None]
+
+
+def logged_steps(work_dir: Path) -> list[int]:
+    """Iterations of the latest run whose losses were logged."""
+    latest = max(work_dir.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime_ns)
+    rows = [json.loads(line) for line in latest.read_text().splitlines()]
+    return [row["step"] for row in rows if "decode.point.loss_ce" in row]
+
+
+def one_line(error: pytest.ExceptionInfo[SystemExit]) -> str:
+    """What a tool exits with: a message, that is status 1, of a single line."""
+    message = error.value.code
+    assert isinstance(message, str)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
+
+
+def test_trains_with_overrides_and_resumes(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
+) -> None:
+    option = "model.decode_head.renderer.subdivision_num_points=512"
+    work_dir = tmp_path / "run"
+    run_tool("train", tiny_config, "--work-dir", work_dir, "--cfg-options", option)
+    assert logged_steps(work_dir) == [1, 2]
+    dumped = Config.fromfile(work_dir / "tiny.py")
+    assert dumped.model.decode_head.renderer.subdivision_num_points == 512
+    assert dumped.model.decode_head.renderer.type == "DenseRenderer"
+
+    options = ("--cfg-options", option, "train_cfg.max_iters=3")
+    run_tool("train", tiny_config, "--work-dir", work_dir, "--resume", *options)
+    assert logged_steps(work_dir) == [3]
+    assert read_checkpoint(work_dir / "iter_3.pth")["meta"]["iter"] == 3
+
+    elsewhere = tmp_path / "elsewhere"
+    checkpoint = work_dir / "iter_2.pth"
+    options = ("--work-dir", elsewhere, "--cfg-options", "train_cfg.max_iters=4")
+    run_tool("train", tiny_config, "--resume", checkpoint, *options)
+    assert logged_steps(elsewhere) == [3, 4]
+
+
+def test_work_dir_is_named_after_the_config(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
+) -> None:
+    run_tool("train", tiny_config, "--cfg-options", "train_cfg.max_iters=1")
+    assert (tmp_path / "work_dirs" / "tiny" / "iter_1.pth").is_file()
+
+
+def write_cityscapes(root: Path) -> None:
+    """Two images a split of 64 x 128 pixels, with all classes and ignored pixels."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for k in range(2):
+            name = f"aachen_{k:06d}_000019"
+            image = root / "leftImg8bit" / split / "aachen" / f"{name}_leftImg8bit.png"
+            label = root / "gtFine" / split / "aachen" / f"{name}_gtFine_labelTrainIds.png"
+            for path in (image, label):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            labels = rng.choice([*range(19), 255], (8, 16)).astype(np.uint8)
+            Image.fromarray(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8)).save(image)
+            Image.fromarray(np.kron(labels, np.ones((8, 8), dtype=np.uint8))).save(label)
+
+
+def test_trains_and_validates_on_a_tree_in_cityscapes_layout(
+    run_tool: Tool, tmp_path: Path
+) -> None:
+    write_cityscapes(tmp_path / "data" / "cityscapes")
+    run_tool(
+        "train",
+        CONFIGS / "pointrend_r50_cityscapes.py",
+        "--work-dir",
+        tmp_path / "run",
+        "--cfg-options",
+        "model.backbone.init_cfg=None",
+        "model.data_preprocessor.size=(64,64)",
+        "train_dataloader.dataset.pipeline.2.scale=(128,64)",
+        "train_dataloader.dataset.pipeline.3.crop_size=(64,64)",
+        "train_dataloader.num_workers=0",
+        "train_dataloader.persistent_workers=False",
+        "val_dataloader.dataset.pipeline.1.scale=(128,64)",
+        "val_dataloader.num_workers=0",
+        "val_dataloader.persistent_workers=False",
+        "train_cfg.max_iters=2",
+        "train_cfg.val_interval=2",
+        "default_hooks.logger.interval=1",
+        "default_hooks.checkpoint.save_last=False",
+    )
+    assert logged_steps(tmp_path / "run") == [1, 2]
+    (log,) = (tmp_path / "run").glob("*/vis_data/scalars.json")
+    assert '"mIoU"' in log.read_text()
+
+
+@pytest.mark.parametrize("name", ["pointrend_r18_camvid", "pointrend_r50_cityscapes"])
+def test_missing_data_are_named_in_one_line(run_tool: Tool, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", CONFIGS / f"{name}.py")
+    message = one_line(error)
+    assert str(tmp_path / "data" / name.rpartition("_")[2]) in message
+    assert "https://" in message
+    assert not (tmp_path / "work_dirs").exists()
+
+
+def test_mixed_precision_needs_a_gpu(
+    run_tool: Tool, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", tiny_config, "--amp")
+    assert "--amp needs a GPU" in one_line(error)
+
+
+def test_other_classes_than_the_data_are_refused(run_tool: Tool, tiny_config: Path) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", tiny_config, "--cfg-options", "model.decode_head.num_classes=5")
+    assert "head has 5 classes, ShapesDataset has 6" in one_line(error)
+
+
+def test_a_config_that_cannot_be_read_is_refused(run_tool: Tool, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", "gone.py")
+    assert "gone.py: no such config file" in one_line(error)
+    (tmp_path / "broken.py").write_text("model = dict(\n")
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", "broken.py")
+    assert "broken.py is not a valid config" in one_line(error)
+
+
+def test_an_option_that_does_not_fit_is_refused(run_tool: Tool, tiny_config: Path) -> None:
+    option = "train_dataloader.dataset.pipeline.99.type=Resize"
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", tiny_config, "--cfg-options", option)
+    assert "--cfg-options does not fit" in one_line(error)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half a checkpoint"])
+def test_a_checkpoint_to_resume_that_cannot_be_read_is_refused(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "bad.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", tiny_config, "--resume", path)
+    assert str(path) in one_line(error)
