@@ -1,7 +1,7 @@
 _base_ = [
     "./_base_/models/pointrend_r18.py",
     "./_base_/datasets/shapes.py",
-    "./_base_/schedules/schedule_400.py",
+    "./_base_/schedules/schedule_300.py",
     "./_base_/default_runtime.py",
 ]
 model = dict(
