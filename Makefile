@@ -1,10 +1,13 @@
-# make demo, make test and make lint set up .venv themselves; PYTHON chooses the interpreter.
+# make demo, make test and make lint set up .venv themselves, make test-openmmlab its own
+# environment; PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+OPENMMLAB := .venv-openmmlab
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-openmmlab lint clean
 
 setup: $(VENV)/.installed
 
@@ -12,8 +15,8 @@ setup: $(VENV)/.installed
 # isolation, stays pure Python and needs no compiler.
 $(VENV)/.installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[onedl,test,dev]'
+	$(BIN)/python $(PIP_INSTALL) $(TORCH)
+	$(BIN)/python $(PIP_INSTALL) --editable '.[onedl,test,dev]'
 	touch $@
 
 demo: setup
@@ -22,9 +25,23 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# OpenMMLab's own distributions, with a mmcv whose operators are compiled against this PyTorch:
+# ten to forty minutes, once. mmcv's setup.py wants PyTorch and pkg_resources, which setuptools had
+# up to version 80, so it cannot be built in isolation.
+$(OPENMMLAB)/.installed: setup.cfg
+	$(PYTHON) -m venv $(OPENMMLAB)
+	$(OPENMMLAB)/bin/python $(PIP_INSTALL) $(TORCH) 'setuptools<81' wheel ninja
+	PATH=$(CURDIR)/$(OPENMMLAB)/bin:$$PATH MMCV_WITH_OPS=1 CFLAGS=-O1 \
+		$(OPENMMLAB)/bin/python $(PIP_INSTALL) --no-build-isolation --no-binary mmcv mmcv==2.1.0
+	$(OPENMMLAB)/bin/python $(PIP_INSTALL) --editable '.[openmmlab,test]'
+	touch $@
+
+test-openmmlab: $(OPENMMLAB)/.installed
+	$(OPENMMLAB)/bin/python -m pytest
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(OPENMMLAB) build dist *.egg-info

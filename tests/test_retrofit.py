@@ -1,0 +1,263 @@
+"""PointRend on top of models that are trained already."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from mmseg_pointrend.checkpoints import read_checkpoint
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.recipe import Level, fine_level
+
+ModelCfg = Callable[..., ConfigDict]
+MakeSamples = Callable[..., list[SegDataSample]]
+RunTool = Callable[..., None]
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RECIPES = sorted(path.stem for path in (CONFIGS / "retrofit").glob("*.py"))
+
+# The coarse model of conftest's tiny_config, trained on the same data.
+COARSE_CONFIG = """
+_base_ = "{base}"
+model = dict(
+    decode_head=dict(
+        _delete_=True,
+        type="FPNHead",
+        in_channels=[8, 8, 8, 8],
+        in_index=[0, 1, 2, 3],
+        feature_strides=[4, 8, 16, 32],
+        channels=8,
+        dropout_ratio=0.1,
+        num_classes=6,
+        norm_cfg=dict(type="BN"),
+        loss_decode=dict(type="CrossEntropyLoss"),
+    )
+)
+"""
+
+
+def coarse_twin(cfg: ConfigDict) -> nn.Module:
+    """The trained model that a retrofit starts from, with random weights."""
+    head = dict(cfg.decode_head.coarse_head, num_classes=cfg.decode_head.num_classes)
+    backbone = dict(cfg.backbone, init_cfg=None)
+    return MODELS.build(ConfigDict(cfg, type="EncoderDecoder", backbone=backbone, decode_head=head))
+
+
+def load_coarse(model: nn.Module, cfg: ConfigDict) -> nn.Module:
+    model.load_state_dict(coarse_twin(cfg).state_dict(), strict=False)
+    return model
+
+
+def retrofit_cfg(tiny_model: ModelCfg, **decode_head: object) -> ConfigDict:
+    return ConfigDict(tiny_model(**decode_head), type="RetrofitEncoderDecoder")
+
+
+def batch(make_samples: MakeSamples, num_classes: int = 6) -> tuple[Tensor, list[SegDataSample]]:
+    return torch.randn(2, 3, 64, 64), make_samples(torch.randint(0, num_classes, (2, 64, 64)))
+
+
+def test_there_is_a_recipe_for_what_people_asked_for() -> None:
+    assert {name.removeprefix("retrofit_").rpartition("_")[0] for name in RECIPES} == {
+        "hrnet_w18",
+        "deeplabv3plus_r18",
+        "unet",
+        "cgnet",
+        "segformer_b0",
+        "upernet_swin_t",
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_trains_a_step_and_predicts(name: str, make_samples: MakeSamples) -> None:
+    cfg = Config.fromfile(CONFIGS / "retrofit" / f"{name}.py")
+    assert cfg.load_from.startswith("https://download.openmmlab.com/mmsegmentation/v0.5/")
+    num_classes = cfg.model.decode_head.num_classes
+    cfg.model.data_preprocessor.size = (64, 64)
+    if cfg.model.test_cfg.mode == "slide":
+        cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
+    model = load_coarse(MODELS.build(cfg.model), cfg.model)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images, samples = batch(make_samples, num_classes)
+    total, _ = model.parse_losses(model.train()(images, samples, mode="loss"))
+    total.backward()
+    optimizer.step()
+    for name, weight in model.state_dict().items():
+        changed = not torch.equal(weight, before[name])
+        assert changed == name.startswith("decode_head.point_head."), name
+
+    samples = make_samples(torch.zeros(1, 70, 90, dtype=torch.int64))
+    image = torch.randint(0, 256, (3, 70, 90), dtype=torch.uint8)
+    with torch.no_grad():
+        (result,) = model.eval().test_step(dict(inputs=[image], data_samples=samples))
+        coarse = coarse_twin(cfg.model)
+        coarse.load_state_dict(
+            {k.replace("decode_head.coarse_head", "decode_head"): v for k, v in before.items()},
+            strict=False,
+        )
+        (plain,) = coarse.eval().test_step(dict(inputs=[image], data_samples=samples))
+    assert result.pred_sem_seg.data.shape == (1, 70, 90)
+    assert result.seg_logits.data.shape == (num_classes, 70, 90)
+    # The points are relabeled, the rest is what the trained model says.
+    assert not torch.equal(result.seg_logits.data, plain.seg_logits.data)
+
+
+def test_all_but_the_point_head_rests(tiny_model: ModelCfg, make_samples: MakeSamples) -> None:
+    cfg = retrofit_cfg(tiny_model)
+    cfg.auxiliary_head = dict(
+        type="FCNHead", in_channels=8, in_index=2, channels=8, num_convs=1, num_classes=6
+    )
+    cfg.pretrained = "open-mmlab://not_to_be_fetched"
+    cfg.backbone.init_cfg = dict(type="Pretrained", checkpoint=cfg.pop("pretrained"))
+    model = MODELS.build(cfg)
+    model.init_weights()
+    load_coarse(model, cfg)
+    assert not model.with_auxiliary_head
+    assert all(p.requires_grad for p in model.point_head.parameters())
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(name.startswith("decode_head.point_head.") for name in trainable)
+
+    model.train()
+    assert model.training
+    assert model.point_head.training
+    assert not any(m.training for m in model.backbone.modules())
+    assert not any(m.training for m in model.decode_head.coarse_head.modules())
+    features = model.extract_feat(torch.randn(1, 3, 64, 64))
+    assert not any(feature.requires_grad for feature in features)
+
+    losses = model.loss(*batch(make_samples))
+    assert losses.keys() == {"decode.point.loss_ce", "decode.point.acc_point"}
+    assert not model.eval().point_head.training
+
+
+def bytes_kept(model: nn.Module, make_samples: MakeSamples) -> int:
+    """Memory that a step keeps for its backward pass, without the weights themselves."""
+    weights = {weight.data_ptr() for weight in model.parameters()}
+    kept = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model.train().loss(*batch(make_samples))
+    return sum(kept.values())
+
+
+def test_a_step_keeps_a_fraction_of_the_memory(
+    tiny_model: ModelCfg, make_samples: MakeSamples
+) -> None:
+    cfg = retrofit_cfg(tiny_model)
+    model = load_coarse(MODELS.build(cfg), cfg)
+    whole = MODELS.build(ConfigDict(cfg, type="EncoderDecoder"))
+    assert 0 < bytes_kept(model, make_samples) < 0.1 * bytes_kept(whole, make_samples)
+
+
+def test_the_result_is_a_pointrend_model(tiny_model: ModelCfg) -> None:
+    cfg = retrofit_cfg(tiny_model)
+    model = MODELS.build(cfg).eval()
+    plain = MODELS.build(ConfigDict(cfg, type="EncoderDecoder")).eval()
+    plain.load_state_dict(model.state_dict(), strict=True)
+    images = torch.randn(1, 3, 50, 70)
+    torch.testing.assert_close(plain(images, mode="tensor"), model(images, mode="tensor"))
+
+
+def test_training_without_the_trained_model_is_refused(
+    tiny_model: ModelCfg, make_samples: MakeSamples
+) -> None:
+    model = MODELS.build(retrofit_cfg(tiny_model))
+    with pytest.raises(InputError, match="load_from"):
+        model.loss(*batch(make_samples))
+    weights = coarse_twin(retrofit_cfg(tiny_model)).state_dict()
+    del weights["backbone.conv1.weight"]
+    model.load_state_dict(weights, strict=False)
+    with pytest.raises(InputError, match=r"backbone\.conv1\.weight is missing"):
+        model.loss(*batch(make_samples))
+
+
+def test_another_head_is_refused(tiny_model: ModelCfg) -> None:
+    cfg = retrofit_cfg(tiny_model)
+    cfg.decode_head = dict(cfg.decode_head.coarse_head, num_classes=6)
+    with pytest.raises(InputError, match="FPNHead as its coarse_head"):
+        MODELS.build(cfg)
+
+
+@pytest.fixture
+def coarse_config(tiny_config: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "my_fpn.py"
+    path.write_text(COARSE_CONFIG.format(base=tiny_config.as_posix()))
+    return path
+
+
+@pytest.fixture
+def coarse_checkpoint(coarse_config: Path, tmp_path: Path) -> Path:
+    torch.save(MODELS.build(Config.fromfile(coarse_config).model).state_dict(), tmp_path / "my.pth")
+    return tmp_path / "my.pth"
+
+
+def test_from_my_own_model_to_masks(
+    coarse_config: Path,
+    coarse_checkpoint: Path,
+    tmp_path: Path,
+    run_tool: RunTool,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    recipe, out = tmp_path / "recipes" / "my_pointrend.py", tmp_path / "out"
+    run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", recipe, "--iters", 2)
+    assert "tools/train.py" in capsys.readouterr().out
+    cfg = Config.fromfile(recipe)
+    assert cfg.model.type == "RetrofitEncoderDecoder"
+    assert cfg.model.decode_head.coarse_head.type == "FPNHead"
+    assert (cfg.model.decode_head.in_index, cfg.model.decode_head.in_channels) == (0, 8)
+    assert len(recipe.read_text().splitlines()) < 40
+
+    run_tool("train", recipe, "--work-dir", out)
+    before = read_checkpoint(coarse_checkpoint)["state_dict"]
+    after = read_checkpoint(out / "iter_2.pth")["state_dict"]
+    for name, weight in before.items():
+        name = name.replace("decode_head.", "decode_head.coarse_head.")
+        torch.testing.assert_close(after[name], weight, rtol=0, atol=0)
+    run_tool("test", recipe, out / "iter_2.pth")
+
+
+def test_a_checkpoint_of_another_config_is_refused(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+) -> None:
+    recipe = tmp_path / "my_pointrend.py"
+    run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", recipe)
+    with coarse_config.open("a") as file:
+        file.write("model['backbone'] = dict(depth=34)\n")
+    for arguments in (
+        ("train", recipe),
+        ("retrofit", coarse_config, coarse_checkpoint, "--out", tmp_path / "other.py"),
+    ):
+        with pytest.raises(SystemExit, match=r"my\.pth does not fit the model.*layer1\.2\.conv1"):
+            run_tool(*arguments)
+    assert not (tmp_path / "other.py").exists()
+
+
+def test_a_list_of_heads_is_refused(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+) -> None:
+    with coarse_config.open("a") as file:
+        file.write("model['type'] = 'CascadeEncoderDecoder'\n")
+    with pytest.raises(SystemExit, match="CascadeEncoderDecoder"):
+        run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", tmp_path / "other.py")
+
+
+@pytest.mark.parametrize(
+    ("strides", "coarse_stride", "expected"),
+    [((4, 8, 16, 32), 8, 0), ((2, 4, 8), 8, 1), ((8, 16), 8, 0), ((16, 8, 4, 2, 1), 1, 4)],
+)
+def test_choice_of_the_fine_features(
+    strides: tuple[int, ...], coarse_stride: int, expected: int
+) -> None:
+    levels = [Level(index, 10 + index, stride) for index, stride in enumerate(strides)]
+    assert fine_level(levels, coarse_stride).index == expected
