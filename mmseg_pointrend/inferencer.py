@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from .checkpoints import load_weights
 from .errors import InputError
+from .segmentor import predict_only_labels
 from .visualization import Explanation, explain
 
 
@@ -40,7 +41,7 @@ class PointRendInferencer:
     ) -> None:
         init_default_scope(cfg.get("default_scope", "mmseg"))
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = MODELS.build(cfg.model)
+        self.model = MODELS.build(predict_only_labels(cfg).model)
         meta = load_weights(self.model, weights, allow_partial)
         self.model.to(self.device).eval()
         known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)

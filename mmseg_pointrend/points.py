@@ -59,12 +59,34 @@ def point_neighbors(
         weights, (..., 4), float32. A pixel outside of the map has the weight zero.
     """
     height, width = size
-    coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
-    col, col_weight = _neighbors(_to_pixels(coords[..., 0], width, align_corners), width)
-    row, row_weight = _neighbors(_to_pixels(coords[..., 1], height, align_corners), height)
+    row, row_weights = axis_neighbors(coords[..., 1], height, align_corners)
+    col, col_weights = axis_neighbors(coords[..., 0], width, align_corners)
     index = row.unsqueeze(-1) * width + col.unsqueeze(-2)
-    weights = row_weight.unsqueeze(-1) * col_weight.unsqueeze(-2)
+    weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
     return index.flatten(-2), weights.flatten(-2)
+
+
+def axis_neighbors(
+    coord: Tensor, length: int, align_corners: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The two pixels of an axis of a map that a coordinate is read from, linearly.
+
+    Args:
+        coord (Tensor): Coordinates, any shape.
+        length (int): Number of pixels of the axis.
+        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+
+    Returns:
+        tuple[Tensor, Tensor]: The pixels, (..., 2), int64, and their weights, (..., 2), float32. A
+        pixel outside of the map has the weight zero.
+    """
+    coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
+    position = _to_pixels(coord, length, align_corners)
+    low = position.floor()
+    pixel = torch.stack((low, low + 1), dim=-1)
+    inside = (pixel >= 0) & (pixel < length)
+    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * inside
+    return pixel.clamp(0, length - 1).long(), weight
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -135,15 +157,6 @@ def stride16_cells(size: Sequence[int]) -> int:
 
 def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:
     return coord * (length - 1) if align_corners else coord * length - 0.5
-
-
-def _neighbors(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """The two pixels of an axis that a position lies between and their weights, (..., 2) each."""
-    low = position.floor()
-    pixel = torch.stack((low, low + 1), dim=-1)
-    inside = (pixel >= 0) & (pixel < length)
-    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * inside
-    return pixel.clamp(0, length - 1).long(), weight
 
 
 def _from_pixels(index: Tensor, length: int, align_corners: bool) -> Tensor:

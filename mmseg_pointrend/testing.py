@@ -11,6 +11,7 @@ from .checkpoints import check_weights, read_checkpoint
 from .datasets import check_data_folders
 from .errors import InputError
 from .hooks import set_checkpoint_check
+from .segmentor import predict_only_labels
 
 
 def run_test(
@@ -51,6 +52,8 @@ def run_test(
             raise InputError("--tta needs tta_pipeline and tta_model in the config.")
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
+    else:
+        predict_only_labels(cfg)
 
     if out is None:
         return _run(cfg, state_dict, checkpoint, allow_partial)

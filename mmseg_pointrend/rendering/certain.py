@@ -33,7 +33,7 @@ class Certainty(NamedTuple):
         """Write what is known of (P,) flat indices into maps."""
         for values, new in zip(self, known, strict=True):
             if values is not None:
-                values.view(-1)[pixels] = new
+                values.view(-1).scatter_(0, pixels, new)
 
 
 def certain_map(logits: Tensor, threshold: float) -> Certainty:

@@ -7,115 +7,21 @@ labeled it. So a pixel's logits can be found without building a single one of th
 Shapes beside those of :mod:`mmseg_pointrend.points`:
     P: pixels     K: cells     R: rows of a table, each with the C channels of a pixel
 
-A pixel is a flat, row-major index, int64. A cell is the square between four neighboring pixels; the
-grid is thought to be surrounded by copies of its border, so that an (h, w) grid has
-(h + 1) * (w + 1) cells and every pixel of a finer grid lies in one of them.
+A pixel is a flat, row-major index, int64; for cells see :mod:`.lattice`.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .lattice import Window, lay_out
 
 # Pixels that a CPU finds at a time: what is at work fits its cache and needs no fresh memory, which
 # the operating system would have to clear first.
 FOUND_AT_ONCE = 1024
-
-
-class Window(NamedTuple):
-    """A part of a grid: its upper left pixel and its size."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, maps: Tensor) -> Tensor:
-        """Cut the part out of a map of the grid, (..., H, W)."""
-        rows = slice(self.top, self.top + self.height)
-        return maps[..., rows, self.left : self.left + self.width]
-
-
-class Axis(NamedTuple):
-    """Where the L pixels of a finer axis lie on a coarser one of n pixels.
-
-    Attributes:
-        ends (Tensor): The coarser pixels on both sides of each cell, (n + 1, 2), int64.
-        cell (Tensor): The cell of each finer pixel, (L,), int64, ascending.
-        weights (Tensor): The weights of the cell's ends at each finer pixel, (L, 2).
-        members (Tensor): The finer pixels of each cell, (n + 1, M), int64, M being the number that
-            the fullest cell has.
-        is_member (Tensor): Which of these there are, (n + 1, M), bool.
-    """
-
-    ends: Tensor
-    cell: Tensor
-    weights: Tensor
-    members: Tensor
-    is_member: Tensor
-
-    @classmethod
-    def between(cls, source: int, target: int, align_corners: bool, like: Tensor) -> "Axis":
-        """Lay ``target`` pixels over ``source`` ones, as :func:`F.interpolate` does.
-
-        Args:
-            source (int): Pixels of the coarser axis.
-            target (int): Pixels of the finer axis.
-            align_corners (bool): As in :func:`torch.nn.functional.interpolate`.
-            like (Tensor): Has the device and the dtype to compute with. F.interpolate computes with
-                that of the logits.
-        """
-        index = torch.arange(target, device=like.device, dtype=like.dtype)
-        if align_corners:
-            position = index * ((source - 1) / max(target - 1, 1))
-        else:
-            position = (index + 0.5) * (source / target) - 0.5
-        lower = position.floor()
-        weight = position - lower
-        cell = lower.long() + 1
-
-        cells = torch.arange(source + 1, device=like.device)
-        ends = torch.stack((cells - 1, cells), dim=1).clamp_(0, source - 1)
-        first = torch.searchsorted(cell, cells)
-        count = torch.searchsorted(cell, cells, right=True) - first
-        nth = torch.arange(int(count.max()), device=like.device)
-        members = (first.unsqueeze(1) + nth).clamp_(max=target - 1)
-        return cls(
-            ends,
-            cell,
-            torch.stack((1 - weight, weight), dim=1),
-            members,
-            nth < count.unsqueeze(1),
-        )
-
-
-class Pairs(NamedTuple):
-    """Numbers that go with pairs of a row and a column, made of those of the row and the column.
-
-    Attributes:
-        of_rows (Tensor): (rows, n).
-        of_columns (Tensor): (columns, n).
-    """
-
-    of_rows: Tensor
-    of_columns: Tensor
-
-    def at(self, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-        """Both parts at (K,) pairs, (K, n) each."""
-        return self.of_rows.index_select(0, row), self.of_columns.index_select(0, column)
-
-    @classmethod
-    def outer(cls, of_rows: Tensor, of_columns: Tensor) -> "Pairs":
-        """Pair each of (rows, a, ...) numbers with each of (columns, b, ...): n = a * b * ..."""
-        a, b = of_rows.shape[1], of_columns.shape[1]
-        times = (1, a, *[1] * (of_columns.dim() - 2))
-        return cls(
-            of_rows.repeat_interleave(b, dim=1).flatten(1), of_columns.repeat(times).flatten(1)
-        )
 
 
 class Grid:
@@ -198,14 +104,16 @@ class MapGrid(Grid):
     """A grid that is given as a map.
 
     Args:
-        maps (Tensor): (C, H, W), any floating-point type and layout. It is never copied.
+        maps (Tensor): (C, H, W), any floating-point type. Channels-first or channels_last it is not
+            copied; what was cut out of a larger map is.
         dtype (torch.dtype): The type of the rows.
     """
 
     def __init__(self, maps: Tensor, dtype: torch.dtype) -> None:
         super().__init__(maps.shape[-2:], len(maps), maps.new_empty(0, dtype=dtype))
-        self.maps = maps
-        self._has_rows = maps.stride(0) == 1  # channels_last: a pixel is a row of memory
+        _, height, width = maps.stride()
+        self.maps = maps if height == maps.shape[2] * width else maps.contiguous()
+        self._has_rows = self.maps.stride(0) == 1  # channels_last: a pixel is a row of memory
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if self._has_rows and self.maps.dtype == self._table.dtype:
@@ -238,6 +146,10 @@ class FinerGrid(Grid):
         like (Tensor): Has the device and the dtype of the rows.
         window (Window, optional): The part of the coarser grid that this one covers. Defaults to
             None: all of it.
+
+    Attributes:
+        window (Window): See above.
+        lattice (Lattice): How this grid lies on the coarser one.
     """
 
     def __init__(
@@ -251,27 +163,15 @@ class FinerGrid(Grid):
         super().__init__(size, parent.channels, like)
         self.parent = parent
         self.align_corners = align_corners
-        self.window = top, left, height, width = window or Window(0, 0, *parent.size)
-        self.y_axis = y = Axis.between(height, size[0], align_corners, like)
-        self.x_axis = x = Axis.between(width, size[1], align_corners, like)
-        # of a cell: its corners, its pixels, which of these there are, the corners' weights there
-        self._corners = Pairs.outer((y.ends + top) * parent.size[1], x.ends + left)
-        self._members = Pairs.outer(y.members * size[1], x.members)
-        self._is_member = Pairs.outer(y.is_member, x.is_member)
-        # of a pixel, and of all pixels of a cell: the weights of the corners
-        self._weights = Pairs.outer(y.weights, x.weights)
-        self._member_weights = Pairs.outer(
-            self._weights.of_rows[y.members], self._weights.of_columns[x.members]
+        self.window = window or Window(0, 0, *parent.size)
+        self.lattice = lay_out(
+            self.window, parent.size[1], self.size, align_corners, like.dtype, like.device
         )
 
     def spread(self, cells: Tensor) -> Tensor:
         """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
-        columns = cells.gather(1, self.x_axis.cell.expand(len(cells), -1))
-        return columns.index_select(0, self.y_axis.cell)
-
-    def occupied(self) -> Tensor:
-        """Which cells of the coarser grid have pixels, (h + 1, w + 1)."""
-        return self.y_axis.is_member[:, :1] & self.x_axis.is_member[:, 0]
+        columns = cells.gather(1, self.lattice.cell_x.expand(len(cells), -1))
+        return columns.index_select(0, self.lattice.cell_y)
 
     def interpolate(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Interpolate the pixels that lie in some cells of the coarser grid.
@@ -284,11 +184,11 @@ class FinerGrid(Grid):
         """
         row = torch.div(cells, self.window.width + 1, rounding_mode="floor")
         cell = row, cells - row * (self.window.width + 1)
-        table, corners = self.parent.locate(torch.add(*self._corners.at(*cell)))
-        pixels = torch.add(*self._members.at(*cell)).flatten()
-        weights = torch.mul(*self._member_weights.at(*cell)).view(-1, 4)
+        table, corners = self.parent.locate(torch.add(*self.lattice.corners.at(*cell)))
+        pixels = torch.add(*self.lattice.members.at(*cell)).flatten()
+        weights = torch.mul(*self.lattice.member_weights.at(*cell)).view(-1, 4)
         corners = corners.repeat_interleave(len(pixels) // max(len(cells), 1), dim=0)
-        exist = torch.logical_and(*self._is_member.at(*cell)).flatten().nonzero().squeeze(1)
+        exist = torch.logical_and(*self.lattice.is_member.at(*cell)).flatten().nonzero().squeeze(1)
         if len(exist) < len(pixels):
             pixels, weights, corners = (
                 values.index_select(0, exist) for values in (pixels, weights, corners)
@@ -309,9 +209,9 @@ class FinerGrid(Grid):
     def _find(self, pixels: Tensor) -> Tensor:
         y = torch.div(pixels, self.size[1], rounding_mode="floor")
         x = pixels - y * self.size[1]
-        cell = self.y_axis.cell.take(y), self.x_axis.cell.take(x)
-        table, corners = self.parent.locate(torch.add(*self._corners.at(*cell)))
-        return weighted_rows(table, corners, torch.mul(*self._weights.at(y, x)))
+        cell = self.lattice.cell_y.take(y), self.lattice.cell_x.take(x)
+        table, corners = self.parent.locate(torch.add(*self.lattice.corners.at(*cell)))
+        return weighted_rows(table, corners, torch.mul(*self.lattice.weights.at(y, x)))
 
 
 def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:

@@ -40,7 +40,6 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import cell_coords, point_neighbors
 from ..uncertainty import certainty
 from .certain import (
     Certainty,
@@ -51,7 +50,8 @@ from .certain import (
     prob_margin_bound,
 )
 from .dense import DenseRenderer, PointHead
-from .lookup import FinerGrid, Grid, MapGrid, Window, portions, weighted_rows
+from .lattice import Window, read_off
+from .lookup import FinerGrid, Grid, MapGrid, portions, weighted_rows
 
 # From this share of the cells on, a grid is interpolated as a whole.
 DENSE_SHARE = 0.25
@@ -281,7 +281,9 @@ class SparseRenderer:
         """
         if self._by_probability(grid.channels):
             bound = prob_margin_bound(bound, grid.channels)
-        bound = bound.where(grid.occupied(), math.inf).view(-1)
+        bound = bound.flatten().clone()
+        if grid.lattice.is_occupied is not None:
+            bound[~grid.lattice.is_occupied.flatten()] = math.inf
         at_most = int(DENSE_SHARE * len(bound))
         limit = math.inf if self.dense.min_margin is None else self.dense.min_margin
 
@@ -342,21 +344,25 @@ class SparseRenderer:
 
 def _label_pixels(
     point_head: PointHead,
-    coarse: Grid,
+    coarse: MapGrid,
     fine: Sequence[MapGrid],
     align_corners: bool,
     pixels: Tensor,
     size: tuple[int, int],
 ) -> Tensor:
     """Have the point head label (N,) pixels of an image's (H, W) grid: (N, C) logits."""
-    coords = cell_coords(pixels, size, align_corners)
-    sizes = {grid.size for grid in (coarse, *fine)}
-    neighbors = {size: point_neighbors(coords, size, align_corners) for size in sizes}
-    located = [grid.locate(neighbors[grid.size][0]) for grid in (coarse, *fine)]
+    y = torch.div(pixels, size[1], rounding_mode="floor")
+    x = pixels - y * size[1]
+    neighbors, weights = {}, {}
+    for map_size in {grid.size for grid in (coarse, *fine)}:
+        indices, products = read_off(size, map_size, align_corners, pixels.device)
+        neighbors[map_size] = torch.add(*indices.at(y, x))
+        weights[map_size] = torch.mul(*products.at(y, x)).to(coarse.maps.dtype)
+    located = [grid.locate(neighbors[grid.size]) for grid in (coarse, *fine)]
     parts = []
     for part in portions(len(pixels), LABELED_AT_ONCE, pixels.device):
         coarse_rows, *fine_rows = (
-            weighted_rows(table, number[part], neighbors[grid.size][1][part].to(table.dtype))
+            weighted_rows(table, number[part], weights[grid.size][part])
             for grid, (table, number) in zip((coarse, *fine), located, strict=True)
         )
         fine_rows = [rows.to(grid.maps.dtype) for rows, grid in zip(fine_rows, fine, strict=True)]
@@ -388,8 +394,8 @@ def _check_inputs(coarse_logits: Tensor, fine_features: Sequence[Tensor]) -> Non
 
 
 def _check_finite(logits: Tensor, name: str) -> None:
-    # NaN is both minimum and maximum of whatever has one.
-    if not torch.stack(logits.aminmax()).isfinite().all():
+    # No sum that has a NaN or an infinity in it is finite; a finite one may still overflow.
+    if not logits.sum().isfinite() and not logits.isfinite().all():
         raise InputError(
             f"The {name} are not finite: {logits.isnan().sum()} of {logits.numel()} are NaN, "
             f"{logits.isinf().sum()} infinite. Labels of such logits would mean nothing; look for "

@@ -1,0 +1,134 @@
+"""A segmentor that is asked for labels, and what makes any segmentor quick on a CPU."""
+
+from functools import partial
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import SampleList
+from torch import Tensor
+
+from .errors import InputError
+
+
+class LabelSample(SegDataSample):
+    """A prediction whose logits are computed when somebody reads them.
+
+    Averaging models, as that of test-time augmentation, read ``seg_logits`` of what they get from a
+    segmentor, and a segmentor cannot know that one of them is calling.
+    """
+
+    @property
+    def seg_logits(self) -> PixelData:
+        if "_seg_logits" not in self:
+            self.seg_logits = PixelData(data=self.compute_logits())
+        return self._seg_logits
+
+    @seg_logits.setter
+    def seg_logits(self, value: PixelData) -> None:
+        self.set_field(value, "_seg_logits", dtype=PixelData)
+
+
+@MODELS.register_module()
+class LabelEncoderDecoder(EncoderDecoder):
+    """An ``EncoderDecoder`` that predicts labels without ever building full-size logits.
+
+    It takes the arguments and the weights of ``EncoderDecoder``, trains as it does and predicts the
+    same ``pred_sem_seg`` at the original size. The work is left to the decode head, which may be
+    any that has
+
+        ``predict_labels(inputs, batch_img_metas, test_cfg) -> list[Tensor]``
+
+    with the arguments of ``predict``, for each image's labels, (H, W), int64, at the original size:
+    without the padding and with the flip undone. :class:`PointRendHead` has it.
+
+    Where logits are averaged it predicts as ``EncoderDecoder`` does, and says so once: with
+    ``test_cfg.mode='slide'`` and, as in test-time augmentation, from the first time on that
+    somebody reads a prediction's ``seg_logits``.
+
+    Raises:
+        InputError: If the decode head has no ``predict_labels``.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(self.decode_head, "predict_labels"):
+            raise InputError(
+                f"LabelEncoderDecoder asks its decode head for labels, and a "
+                f"{type(self.decode_head).__name__} has no predict_labels; set "
+                "model.type=EncoderDecoder."
+            )
+        self._predicts_logits = False
+
+    def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
+        """Predict the labels of a batch.
+
+        Args:
+            inputs (Tensor): Images, (B, 3, H, W).
+            data_samples (list[SegDataSample], optional): Their meta information. Defaults to None:
+                the images are as large as their originals.
+
+        Returns:
+            list[SegDataSample]: Samples with ``pred_sem_seg``, (1, H, W), int64. Their
+            ``seg_logits``, (C, H, W), are computed if they are read.
+        """
+        if self.test_cfg.get("mode", "whole") == "slide":
+            self._predict_logits_from_now_on("sliding windows average logits")
+        if self._predicts_logits:
+            return super().predict(inputs, data_samples)
+        if data_samples is None:
+            size = tuple(inputs.shape[2:])
+            meta = dict(ori_shape=size, img_shape=size, pad_shape=size)
+            data_samples = [SegDataSample(metainfo=meta) for _ in inputs]
+        metas = [sample.metainfo for sample in data_samples]
+        labels = self.decode_head.predict_labels(self.extract_feat(inputs), metas, self.test_cfg)
+        predictions = []
+        for k, sample in enumerate(data_samples):
+            prediction = LabelSample(metainfo=sample.metainfo, **dict(sample.items()))
+            prediction.pred_sem_seg = PixelData(data=labels[k].unsqueeze(0))
+            prediction.compute_logits = partial(self._late_logits, inputs[k : k + 1], sample)
+            predictions.append(prediction)
+        return predictions
+
+    def _late_logits(self, inputs: Tensor, sample: SegDataSample) -> Tensor:
+        """Logits of an image, (C, H, W), whose labels are predicted already."""
+        self._predict_logits_from_now_on("somebody reads seg_logits")
+        with torch.no_grad():
+            (late,) = self.predict(inputs, [SegDataSample(metainfo=sample.metainfo)])
+        return late.seg_logits.data
+
+    def _predict_logits_from_now_on(self, reason: str) -> None:
+        if not self._predicts_logits:
+            print_log(
+                f"LabelEncoderDecoder builds full-size logits, as EncoderDecoder does: {reason}.",
+                logger="current",
+            )
+        self._predicts_logits = True
+
+
+def predict_only_labels(cfg: Config) -> Config:
+    """Have a model predict labels alone, if that gives the labels that it gives now.
+
+    Args:
+        cfg (Config): Config of a model, ``cfg.model``, that nothing asks for logits. Changed in
+            place: an ``EncoderDecoder`` with a :class:`PointRendHead` that looks at whole images
+            becomes a :class:`LabelEncoderDecoder`.
+
+    Returns:
+        Config: ``cfg``.
+    """
+    model = cfg.model
+    head = model.get("decode_head", {})
+    renderer = head.get("renderer", {}).get("type", "DenseRenderer")
+    if (
+        model.type == "EncoderDecoder"
+        and head.get("type") == "PointRendHead"
+        and renderer in ("DenseRenderer", "SparseRenderer")
+        and model.get("test_cfg", {}).get("mode", "whole") == "whole"
+    ):
+        model.type = "LabelEncoderDecoder"
+    return cfg
