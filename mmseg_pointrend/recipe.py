@@ -1,5 +1,6 @@
 """Writing the config that turns a trained model into a PointRend model."""
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +108,7 @@ def write_recipe(
     text = TEMPLATE.format(
         config=config.name,
         base=Path(os.path.relpath(config, target.parent)).as_posix(),
-        imports=sorted(set(imports)),
+        imports=json.dumps(sorted(set(imports))),
         checkpoint=Path(checkpoint).as_posix(),
         level=level,
         renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",

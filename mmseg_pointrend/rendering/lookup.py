@@ -87,7 +87,7 @@ class Grid:
         """Make room in the table for that many rows more."""
         needed = self._count + count
         if needed > len(self._table):
-            table = self._table.new_empty(needed + needed // 4, self.channels)
+            table = self._table.new_empty(needed + needed // 8, self.channels)
             table[: self._count] = self._table[: self._count]
             self._table = table
 

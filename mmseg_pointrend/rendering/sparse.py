@@ -56,7 +56,7 @@ from .lookup import FinerGrid, Grid, MapGrid, portions, weighted_rows
 # From this share of the cells on, a grid is interpolated as a whole.
 DENSE_SHARE = 0.25
 # What a CPU looks up, in logits, and labels, in points, at a time: so much fits its cache.
-LOOKED_UP_AT_ONCE = 1 << 20
+LOOKED_UP_AT_ONCE = 1 << 19
 LABELED_AT_ONCE = 2048
 
 # Labels pixels, flat indices (N,), of an (H, W) grid: (N, C) logits.
@@ -76,18 +76,6 @@ class Step(NamedTuple):
     size: tuple[int, int]
     num_points: int = 0
     window: Window | None = None
-
-
-class Level(NamedTuple):
-    """What is known of a grid.
-
-    Attributes:
-        grid (Grid): Finds the logits of any of its pixels.
-        known (Certainty): Regions and lower bounds of the margins of all its pixels, (H, W).
-    """
-
-    grid: Grid
-    known: Certainty
 
 
 class Found(NamedTuple):
@@ -204,15 +192,9 @@ class SparseRenderer:
         if coarse_logits.dtype not in (torch.float32, torch.float64):
             coarse_logits = coarse_logits.float()
         steps = self._steps(tuple(coarse_logits.shape[-2:]), tuple(size), window, output_size)
-        output_size = steps[-1].size if steps else size
-        labels = coarse_logits.new_empty(len(coarse_logits), *output_size, dtype=torch.int64)
-        for image, maps in zip(labels, zip(coarse_logits, *fine, strict=True), strict=True):
-            coarse, *fine_grids = (MapGrid(each, coarse_logits.dtype) for each in maps)
-            label_pixels = partial(
-                _label_pixels, point_head, coarse, fine_grids, self.dense.align_corners
-            )
-            image[:] = self._render(coarse, steps, label_pixels)
-        return labels
+        images = zip(coarse_logits, *fine, strict=True)
+        labels = [self._render(coarse, maps, point_head, steps) for coarse, *maps in images]
+        return torch.stack(labels).long()
 
     def _steps(
         self,
@@ -234,19 +216,45 @@ class SparseRenderer:
             steps.append(Step(output_size, window=window))
         return steps
 
-    def _render(self, coarse: MapGrid, steps: Sequence[Step], label_pixels: LabelPixels) -> Tensor:
+    def _render(
+        self, coarse: Tensor, fine: Sequence[Tensor], point_head: PointHead, steps: Sequence[Step]
+    ) -> Tensor:
         """Labels of one image, (H, W), of a small type."""
-        level = Level(coarse, certain_map(coarse.maps, self.threshold))
-        for step in steps:
-            level = self._advance(level, step, label_pixels, is_last=step is steps[-1])
-        return labels_of(level.known.region, coarse.channels, self.threshold)
-
-    def _advance(self, level: Level, step: Step, label_pixels: LabelPixels, is_last: bool) -> Level:
-        """Go on to a finer grid. Nobody asks for margins or logits of the last one."""
-        grid = FinerGrid(
-            level.grid, step.size, self.dense.align_corners, level.known.margin, step.window
+        grid = MapGrid(coarse, coarse.dtype)
+        fine_grids = [MapGrid(maps, coarse.dtype) for maps in fine]
+        label_pixels = partial(
+            _label_pixels, point_head, grid, fine_grids, self.dense.align_corners
         )
-        cells = cell_bounds(Certainty(*map(grid.window.of, level.known)))
+        known = certain_map(coarse, self.threshold)
+        for step in steps:
+            is_last = step is steps[-1]
+            grid, known, points = self._survey(grid, known, step, is_last)
+            if is_last:
+                grid = None  # nobody will ask for its logits: let go of all grids
+            if len(points):
+                rows = label_pixels(points, step.size)
+                known.put(points, certain_rows(rows, self.threshold))
+                if grid is not None:
+                    grid.replace(points, rows)
+        return labels_of(known.region, len(coarse), self.threshold)
+
+    def _survey(
+        self, coarser: Grid, known: Certainty, step: Step, is_last: bool
+    ) -> tuple[Grid, Certainty, Tensor]:
+        """Go on to a finer grid.
+
+        Args:
+            coarser (Grid): The grid before.
+            known (Certainty): Regions and lower bounds of the margins of its pixels, (h, w).
+            step (Step): The step to go.
+            is_last (bool): Whether nobody will ask for the margins and the logits of the finer one.
+
+        Returns:
+            tuple[Grid, Certainty, Tensor]: The finer grid, what is known of its pixels, (H, W), and
+            those that the point head is to label, flat indices in order of memory, (N,).
+        """
+        grid = FinerGrid(coarser, step.size, self.dense.align_corners, known.margin, step.window)
+        cells = cell_bounds(Certainty(*map(grid.window.of, known)))
         found = self._find(grid, cells.margin, step.num_points, keep=not is_last)
         if found is not None:
             margin = None if is_last else grid.spread(cells.margin)
@@ -259,13 +267,7 @@ class SparseRenderer:
             known = certain_map(maps, self.threshold)
             sure = self._sureness(maps.unsqueeze(0), known.margin.unsqueeze(0))
             points = self._least_sure(sure.flatten(), step.num_points)
-        if len(points):
-            points = points.sort().values  # neighbors in memory share what they read
-            rows = label_pixels(points, step.size)
-            known.put(points, certain_rows(rows, self.threshold))
-            if not is_last:
-                grid.replace(points, rows)
-        return Level(grid, known)
+        return grid, known, points.sort().values
 
     def _find(self, grid: FinerGrid, bound: Tensor, num_points: int, keep: bool) -> Found | None:
         """Look up the pixels whose regions are open and, among others, the least sure ones.

@@ -1,0 +1,111 @@
+"""From coarse logits to labels."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+from ..point_head import PointMLP
+from ..rendering import DenseRenderer, SparseRenderer
+from . import mmseg
+from .measure import Measurement, compare
+from .scenes import coarse_logits, label_map
+
+STEPS, STRIDE = 2, 4
+
+
+@torch.no_grad()
+def benchmark_render(
+    size: tuple[int, int] = (1024, 2048),
+    classes: int = 19,
+    channels: int = 256,
+    num_points: int = 8192,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    against: Sequence[str] = ("mmseg", "dense"),
+    annotations: str | None = None,
+    seed: int = 0,
+    rounds: int = 7,
+    check: bool = False,
+) -> dict[str, Measurement]:
+    """Measure the rendering of labels from coarse logits and fine features of stride 4.
+
+    All sides have the same weights and end in labels. The point head agrees with the coarse logits
+    but for what random weights make of random features: as that of a trained head, its answer
+    mostly goes with its surroundings.
+
+    Args:
+        size (tuple[int, int]): (H, W) to render. Defaults to (1024, 2048).
+        classes (int): Number of classes. Defaults to 19.
+        channels (int): Channels of the fine features and of the point head. Defaults to 256.
+        num_points (int): Points of each of two steps. Defaults to 8192.
+        device (str): Where to run. Defaults to 'cpu'.
+        dtype (torch.dtype): Type of features and point head; logits are float32. Defaults to
+            float32.
+        channels_last (bool): Whether the features are in channels_last. Defaults to False.
+        against (Sequence[str]): Other sides: 'mmseg', ``PointHead`` and an argmax; 'dense',
+            :class:`DenseRenderer` and an argmax. Defaults to both.
+        annotations (str, optional): Folder of label images. Defaults to None: draw shapes.
+        seed (int): Which scene, and of all random numbers. Defaults to 0.
+        rounds (int): Timed runs of each side. Defaults to 7.
+        check (bool): Whether to count the labels that differ from those of the dense renderer in
+            float64. Defaults to False.
+
+    Returns:
+        dict[str, Measurement]: 'sparse' and the other sides.
+    """
+    torch.manual_seed(seed)
+    place = torch.device(device)
+    coarse = coarse_logits(label_map(size, annotations, seed), classes, STRIDE, seed).to(place)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    fine = torch.randn(1, channels, *coarse.shape[-2:], device=place).to(dtype)
+    fine = fine.contiguous(memory_format=layout)
+    head = _agreeing_head(channels, classes).to(place, dtype)
+    renderer = SparseRenderer(STEPS, num_points)
+
+    sides: dict[str, Callable[[], Tensor]] = {"sparse": lambda: renderer(coarse, fine, head, size)}
+    if "dense" in against:
+        sides["dense"] = lambda: _dense_labels(renderer.dense, coarse, fine, head, size)
+    if "mmseg" in against:
+        sides["mmseg"] = _mmseg_side(coarse.to(dtype), fine, head, size, num_points)
+    if check:
+        expected = _dense_labels(
+            renderer.dense, coarse.double(), fine.double(), head.double(), size
+        )
+        head.to(dtype)
+        wrong = {name: int((run() != expected).sum()) for name, run in sides.items()}
+    results = compare(sides, place, rounds)
+    for name, result in results.items() if check else ():
+        result.remarks["labels unlike float64"] = wrong[name]
+    return results
+
+
+def _agreeing_head(channels: int, classes: int) -> PointMLP:
+    head = PointMLP(channels, classes, channels).eval()
+    head.fc_seg.weight[:, -classes:, 0] += torch.eye(classes)
+    return head
+
+
+def _dense_labels(
+    renderer: DenseRenderer,
+    coarse: Tensor,
+    fine: Tensor,
+    head: nn.Module,
+    size: tuple[int, int],
+) -> Tensor:
+    return renderer(coarse, fine, head, size=size).argmax(dim=1)
+
+
+def _mmseg_side(
+    coarse: Tensor, fine: Tensor, head: PointMLP, size: tuple[int, int], num_points: int
+) -> Callable[[], Tensor]:
+    channels, classes = fine.shape[1], coarse.shape[1]
+    other = mmseg.point_head([channels], channels, classes).eval().to(fine.device, fine.dtype)
+    other.load_state_dict(head.state_dict())
+    metas = [dict(img_shape=size, pad_shape=size)]
+    test_cfg = ConfigDict(
+        subdivision_steps=STEPS, subdivision_num_points=num_points, scale_factor=2
+    )
+    return lambda: other.predict([fine], coarse, metas, test_cfg).argmax(dim=1)
