@@ -112,7 +112,8 @@ def _running_maxima(logits: Tensor) -> Certainty:
     second = torch.full_like(best, -math.inf)
     region = torch.zeros(best.shape, dtype=_region_dtype(len(logits)), device=best.device)
     for label, other in enumerate(logits[1:], start=1):
-        region.masked_fill_(other > best, label)
+        # labels ascend, so that the last one to win is the largest
+        region = torch.maximum(region, (other > best).to(region.dtype).mul_(label))
         second = torch.maximum(second, torch.minimum(best, other))
         best = torch.maximum(best, other)
     return Certainty(region, best - second)

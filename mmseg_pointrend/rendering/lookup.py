@@ -21,7 +21,7 @@ from .lattice import Window, lay_out
 
 # Pixels that a CPU finds at a time: what is at work fits its cache and needs no fresh memory, which
 # the operating system would have to clear first.
-FOUND_AT_ONCE = 1024
+FOUND_AT_ONCE = 2048
 
 
 class Grid:
@@ -63,7 +63,7 @@ class Grid:
             number = torch.arange(len(missing), dtype=torch.int32, device=missing.device)
             self._row_of.scatter_(0, missing, number)
             missing = missing.masked_select(self._row_of.take(missing) == number)
-            self._reserve(len(missing))
+            self.reserve(len(missing))
             for part in portions(len(missing), FOUND_AT_ONCE, missing.device):
                 self.add(missing[part], self._find(missing[part]))
             number = self._row_of.take(pixels)
@@ -71,7 +71,7 @@ class Grid:
 
     def add(self, pixels: Tensor, rows: Tensor) -> None:
         """Take up (P, C) rows of (P,) distinct pixels that were not found before."""
-        self._reserve(len(pixels))
+        self.reserve(len(pixels))
         start, end = self._count, self._count + len(pixels)
         self._table[start:end] = rows
         number = torch.arange(start, end, dtype=torch.int32, device=pixels.device)
@@ -83,8 +83,8 @@ class Grid:
         table, number = self.locate(pixels)
         table[number] = rows
 
-    def _reserve(self, count: int) -> None:
-        """Make room in the table for that many rows more."""
+    def reserve(self, count: int) -> None:
+        """Make room for that many rows, lest adding them one by one moves all others around."""
         needed = self._count + count
         if needed > len(self._table):
             table = self._table.new_empty(needed + needed // 8, self.channels)
@@ -127,10 +127,7 @@ class MapGrid(Grid):
         return self.maps
 
     def _find(self, pixels: Tensor) -> Tensor:
-        if self._has_rows:
-            return self._all_rows().index_select(0, pixels)
-        # index_select would do, were it not for its single thread
-        return self.maps.flatten(1).gather(1, pixels.expand(self.channels, -1)).t()
+        return self._all_rows().index_select(0, pixels)
 
     def _all_rows(self) -> Tensor:
         return self.maps.permute(1, 2, 0).flatten(0, 1)

@@ -31,8 +31,7 @@ up single pixels costs more than it saves, and the grid is interpolated as a who
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,17 +49,14 @@ from .certain import (
     prob_margin_bound,
 )
 from .dense import DenseRenderer, PointHead
-from .lattice import Window, read_off
-from .lookup import FinerGrid, Grid, MapGrid, portions, weighted_rows
+from .labeler import PixelLabeler, check_finite
+from .lattice import Window
+from .lookup import FinerGrid, Grid, MapGrid, portions
 
 # From this share of the cells on, a grid is interpolated as a whole.
 DENSE_SHARE = 0.25
-# What a CPU looks up, in logits, and labels, in points, at a time: so much fits its cache.
+# Logits that a CPU looks up at a time: so many fit its cache.
 LOOKED_UP_AT_ONCE = 1 << 19
-LABELED_AT_ONCE = 2048
-
-# Labels pixels, flat indices (N,), of an (H, W) grid: (N, C) logits.
-LabelPixels = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 class Step(NamedTuple):
@@ -221,10 +217,7 @@ class SparseRenderer:
     ) -> Tensor:
         """Labels of one image, (H, W), of a small type."""
         grid = MapGrid(coarse, coarse.dtype)
-        fine_grids = [MapGrid(maps, coarse.dtype) for maps in fine]
-        label_pixels = partial(
-            _label_pixels, point_head, grid, fine_grids, self.dense.align_corners
-        )
+        labeler = PixelLabeler(point_head, grid, fine, self.dense.align_corners)
         known = certain_map(coarse, self.threshold)
         for step in steps:
             is_last = step is steps[-1]
@@ -232,7 +225,7 @@ class SparseRenderer:
             if is_last:
                 grid = None  # nobody will ask for its logits: let go of all grids
             if len(points):
-                rows = label_pixels(points, step.size)
+                rows = labeler(points, step.size)
                 known.put(points, certain_rows(rows, self.threshold))
                 if grid is not None:
                     grid.replace(points, rows)
@@ -317,7 +310,10 @@ class SparseRenderer:
 
     def _look_up(self, grid: FinerGrid, cells: Tensor, keep: bool) -> Found:
         """Look up the pixels of some cells."""
-        cells_at_once = max(1, LOOKED_UP_AT_ONCE // (4 * grid.channels))
+        members = grid.lattice.members.of_rows.shape[1]
+        if keep:
+            grid.reserve(members * len(cells) * 3 // 2)  # others will follow
+        cells_at_once = max(1, LOOKED_UP_AT_ONCE // (members * grid.channels))
         parts = []
         for part in portions(len(cells), cells_at_once, cells.device):
             pixels, rows = grid.interpolate(cells[part])
@@ -344,38 +340,6 @@ class SparseRenderer:
         return points
 
 
-def _label_pixels(
-    point_head: PointHead,
-    coarse: MapGrid,
-    fine: Sequence[MapGrid],
-    align_corners: bool,
-    pixels: Tensor,
-    size: tuple[int, int],
-) -> Tensor:
-    """Have the point head label (N,) pixels of an image's (H, W) grid: (N, C) logits."""
-    y = torch.div(pixels, size[1], rounding_mode="floor")
-    x = pixels - y * size[1]
-    neighbors, weights = {}, {}
-    for map_size in {grid.size for grid in (coarse, *fine)}:
-        indices, products = read_off(size, map_size, align_corners, pixels.device)
-        neighbors[map_size] = torch.add(*indices.at(y, x))
-        weights[map_size] = torch.mul(*products.at(y, x)).to(coarse.maps.dtype)
-    located = [grid.locate(neighbors[grid.size]) for grid in (coarse, *fine)]
-    parts = []
-    for part in portions(len(pixels), LABELED_AT_ONCE, pixels.device):
-        coarse_rows, *fine_rows = (
-            weighted_rows(table, number[part], weights[grid.size][part])
-            for grid, (table, number) in zip((coarse, *fine), located, strict=True)
-        )
-        fine_rows = [rows.to(grid.maps.dtype) for rows, grid in zip(fine_rows, fine, strict=True)]
-        fine_rows = fine_rows[0] if len(fine) == 1 else torch.cat(fine_rows, dim=1)
-        logits = point_head(fine_rows.t().unsqueeze(0), coarse_rows.t().unsqueeze(0))
-        parts.append(logits.squeeze(0).t())
-    rows = torch.cat(parts).to(coarse_rows.dtype)
-    _check_finite(rows, "logits of the point head")
-    return rows
-
-
 def _check_inputs(coarse_logits: Tensor, fine_features: Sequence[Tensor]) -> None:
     if len(coarse_logits) == 0:
         raise InputError(
@@ -392,14 +356,4 @@ def _check_inputs(coarse_logits: Tensor, fine_features: Sequence[Tensor]) -> Non
             raise InputError(
                 f"There are logits of {len(coarse_logits)} images and features of {len(features)}."
             )
-    _check_finite(coarse_logits, "coarse logits")
-
-
-def _check_finite(logits: Tensor, name: str) -> None:
-    # No sum that has a NaN or an infinity in it is finite; a finite one may still overflow.
-    if not logits.sum().isfinite() and not logits.isfinite().all():
-        raise InputError(
-            f"The {name} are not finite: {logits.isnan().sum()} of {logits.numel()} are NaN, "
-            f"{logits.isinf().sum()} infinite. Labels of such logits would mean nothing; look for "
-            "a diverged training or an overflow in half precision."
-        )
+    check_finite(coarse_logits, "coarse logits")
