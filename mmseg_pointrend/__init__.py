@@ -19,6 +19,7 @@ from .evaluation import BoundaryIoUMetric
 from .hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
 from .point_head import PointMLP
 from .points import point_sample, top2_margin
+from .precision import BFloat16OptimWrapper, ChannelsLastHook
 from .rendering import DenseRenderer, SparseRenderer
 from .retrofit import RetrofitEncoderDecoder
 from .samplers import UncertaintyPointSampler
@@ -29,8 +30,10 @@ from .visualization import PointVisualizationHook
 trust_mmengine_checkpoints()
 
 __all__ = [
+    "BFloat16OptimWrapper",
     "BoundaryIoUMetric",
     "CamVidDataset",
+    "ChannelsLastHook",
     "CheckpointCheckHook",
     "DataCheckHook",
     "DenseRenderer",

@@ -37,7 +37,12 @@ class Experiment:
 
 
 def run_experiment(
-    experiment: Experiment, seed: int, out: Path, configs: Path, train_tool: Path
+    experiment: Experiment,
+    seed: int,
+    out: Path,
+    configs: Path,
+    train_tool: Path,
+    amp: bool = False,
 ) -> dict[str, float]:
     """Train and test an experiment, going on where an earlier run was stopped.
 
@@ -47,6 +52,7 @@ def run_experiment(
         out (Path): Folder of all experiments; each has NAME/seed_SEED in it.
         configs (Path): Folder of the configs.
         train_tool (Path): ``tools/train.py``, run in a process of its own.
+        amp (bool): Whether to train in mixed precision, in channels_last. Defaults to False.
 
     Returns:
         dict[str, float]: The metrics, read from metrics.json if the experiment is done already.
@@ -61,7 +67,7 @@ def run_experiment(
     options = {**experiment.options, "randomness.seed": seed}
     cfg = read_config(configs / experiment.config, options)
     if experiment.weights_of is None:
-        _train(experiment, options, work_dir, configs, train_tool)
+        _train(experiment, options, work_dir, configs, train_tool, amp)
         checkpoint = _final_checkpoint(work_dir, cfg)
     else:
         checkpoint = _final_checkpoint(out / experiment.weights_of / f"seed_{seed}", cfg)
@@ -94,9 +100,15 @@ def markdown_table(rows: Iterable[tuple[str, Sequence[dict[str, float]]]]) -> st
 
 
 def _train(
-    experiment: Experiment, options: dict, work_dir: Path, configs: Path, train_tool: Path
+    experiment: Experiment,
+    options: dict,
+    work_dir: Path,
+    configs: Path,
+    train_tool: Path,
+    amp: bool,
 ) -> None:
     command = [sys.executable, str(train_tool), str(configs / experiment.config), "--resume"]
+    command += ["--amp", "--channels-last"] if amp else []
     command += ["--work-dir", str(work_dir), "--cfg-options"]
     command += [f"{key}={value}" for key, value in options.items()]
     if subprocess.run(command, check=False).returncode != 0:

@@ -10,7 +10,11 @@ from .hooks import set_checkpoint_check
 
 
 def prepare_training(
-    cfg: Config, resume: str | None = None, amp: bool = False, allow_partial: bool = False
+    cfg: Config,
+    resume: str | None = None,
+    amp: bool = False,
+    channels_last: bool = False,
+    allow_partial: bool = False,
 ) -> Config:
     """Check a config and set what the command line asks for.
 
@@ -18,7 +22,9 @@ def prepare_training(
         cfg (Config): Config of a training run; changed in place.
         resume (str, optional): Checkpoint to go on from, or 'auto' for the latest one in the work
             dir. Defaults to None, a fresh start.
-        amp (bool): Whether to train in mixed precision. Defaults to False.
+        amp (bool): Whether to train in mixed precision: float16 on a GPU, bfloat16 on a CPU.
+            Defaults to False.
+        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
         allow_partial (bool): Whether to start from a checkpoint that does not fit the model.
             Defaults to False.
 
@@ -26,14 +32,16 @@ def prepare_training(
         Config: ``cfg``.
 
     Raises:
-        InputError: If data folders are missing, a checkpoint cannot be read or mixed precision
-            cannot be had.
+        InputError: If data folders are missing, a checkpoint cannot be read or the config has an
+            optimizer wrapper that mixed precision cannot replace.
     """
     for loader in ("train_dataloader", "val_dataloader"):
         if cfg.get(loader) is not None:
             check_data_folders(cfg[loader].dataset)
     if amp:
         _enable_amp(cfg)
+    if channels_last:
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ChannelsLastHook")]
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
@@ -47,7 +55,8 @@ def _enable_amp(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
     if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
         raise InputError(f"--amp replaces an OptimWrapper; the config has {wrapper}.")
-    if not torch.cuda.is_available():
-        raise InputError("--amp needs a GPU, and PyTorch sees none; train without it.")
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
-    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        cfg.optim_wrapper.type = "BFloat16OptimWrapper"

@@ -25,7 +25,12 @@ def parse_args() -> argparse.Namespace:
         help="start from a checkpoint (load_from) although it does not fit the whole model, as for "
         "other classes",
     )
-    parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
+    parser.add_argument(
+        "--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU"
+    )
+    parser.add_argument(
+        "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
+    )
     add_config_options(parser)
     return parser.parse_args()
 
@@ -33,7 +38,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        cfg = prepare_training(load_config(args), args.resume, args.amp, args.allow_partial)
+        cfg = prepare_training(
+            load_config(args), args.resume, args.amp, args.channels_last, args.allow_partial
+        )
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         runner.train()
 

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmseg_pointrend import PointMLP
 from mmseg_pointrend.checkpoints import read_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -115,13 +116,35 @@ def test_missing_data_are_named_in_one_line(run_tool: Tool, tmp_path: Path, name
     assert not (tmp_path / "work_dirs").exists()
 
 
-def test_mixed_precision_needs_a_gpu(
-    run_tool: Tool, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+def test_mixed_precision_on_a_cpu(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    seen = []
+    forward = PointMLP.forward
+
+    def spy(self: PointMLP, *args: torch.Tensor) -> torch.Tensor:
+        seen.append(forward(self, *args))
+        return seen[-1]
+
+    monkeypatch.setattr(PointMLP, "forward", spy)
+    run_tool("train", tiny_config, "--amp", "--channels-last", "--work-dir", tmp_path)
+    # two steps in bfloat16, then a validation, in float32
+    assert [x.dtype for x in seen[:3]] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    weights = read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]
+    assert {w.dtype for w in weights.values()} == {torch.float32, torch.int64}
+    kernel = weights["backbone.layer1.0.conv1.weight"]
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mixed_precision_replaces_no_wrapper_of_the_users(
+    run_tool: Tool, tiny_config: Path
+) -> None:
     with pytest.raises(SystemExit) as error:
-        run_tool("train", tiny_config, "--amp")
-    assert "--amp needs a GPU" in one_line(error)
+        run_tool(
+            "train", tiny_config, "--amp", "--cfg-options", "optim_wrapper.type=ApexOptimWrapper"
+        )
+    assert "--amp replaces an OptimWrapper" in one_line(error)
 
 
 def test_other_classes_than_the_data_are_refused(run_tool: Tool, tiny_config: Path) -> None:
