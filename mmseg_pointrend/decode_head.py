@@ -49,6 +49,8 @@ class PointRendHead(BaseDecodeHead):
             Defaults to dict(type='CrossEntropyLoss').
         ignore_index (int): Label that no loss is taken at. Defaults to 255.
         align_corners (bool): How maps are upsampled and read. Defaults to False.
+        detach_coarse (bool): Whether the loss at the points leaves the coarse head alone, training
+            only the point head and the fine features. Defaults to False, as in the paper.
         init_cfg (dict, optional): Initialization beyond that of the parts. Defaults to None.
 
     Attributes:
@@ -75,6 +77,7 @@ class PointRendHead(BaseDecodeHead):
         loss_decode: dict | Sequence[dict] = dict(type="CrossEntropyLoss"),
         ignore_index: int = 255,
         align_corners: bool = False,
+        detach_coarse: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         if isinstance(in_channels, int) != isinstance(in_index, int) or (
@@ -116,6 +119,7 @@ class PointRendHead(BaseDecodeHead):
         self.label_renderer: SparseRenderer | None = None
         if isinstance(self.renderer, DenseRenderer):
             self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
+        self.detach_coarse = detach_coarse
         self.point_head_is_fresh = False
 
     def _complete(self, coarse_head: dict) -> dict:
@@ -299,6 +303,8 @@ class PointRendHead(BaseDecodeHead):
         fine = [
             point_sample(level, coords, self.align_corners) for level in self.fine_features(inputs)
         ]
+        if self.detach_coarse:
+            coarse_logits = coarse_logits.detach()
         coarse = point_sample(coarse_logits, coords, self.align_corners)
         point_logits = self.point_head(torch.cat(fine, dim=1), coarse).float()
         return point_logits, point_labels(labels, coords, self.align_corners)

@@ -224,6 +224,17 @@ def test_what_each_loss_teaches(
     assert (gradients(head.point_head).abs().sum() > 0) == (wanted == "point")
 
 
+def test_a_detached_coarse_head_learns_from_its_own_loss_alone(
+    tiny_model: ModelCfg, make_samples: MakeSamples
+) -> None:
+    model = MODELS.build(tiny_model(detach_coarse=True))
+    samples = make_samples(torch.randint(0, 6, (2, 64, 64)))
+    losses = model(torch.randn(2, 3, 64, 64), samples, mode="loss")
+    losses["decode.point.loss_ce"].backward()
+    assert gradients(model.decode_head.coarse_head).abs().sum() == 0
+    assert gradients(model.backbone).abs().sum() > 0  # by way of the fine features
+
+
 def test_point_loss_and_accuracy_are_those_of_the_points(
     tiny_model: ModelCfg, make_samples: MakeSamples
 ) -> None:

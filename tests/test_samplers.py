@@ -148,3 +148,23 @@ def test_half_precision_logits_give_full_precision_points(dtype: torch.dtype) ->
 def test_settings_out_of_range_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TASK_UTILS.build(dict(type="UncertaintyPointSampler", **arguments))
+
+
+def test_a_continued_border_draws_no_more_than_its_share() -> None:
+    """With zeros beyond the map its outer frame, 8 pixels wide here, looks uncertain."""
+    coarse = torch.zeros(1, 2, 16, 16)
+    coarse[:, 0] = torch.rand(16, 16) + 4  # as sure everywhere, give or take
+
+    def share_in_frame(padding_mode: str) -> float:
+        sampler = UncertaintyPointSampler(4000, 3, 1.0, padding_mode=padding_mode)
+        coords = sampler(coarse, image_size=(256, 256))
+        return ((coords < 0.5 / 16) | (coords > 1 - 0.5 / 16)).any(dim=-1).float().mean().item()
+
+    area = 1 - (15 / 16) ** 2
+    assert share_in_frame("zeros") > 2 * area
+    assert abs(share_in_frame("border") - area) < 0.06
+
+
+def test_an_unknown_padding_is_refused() -> None:
+    with pytest.raises(InputError, match="padding_mode='reflect' is neither"):
+        UncertaintyPointSampler(padding_mode="reflect")

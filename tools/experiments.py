@@ -38,6 +38,8 @@ EXPERIMENTS = [
         f"{DEEPLAB}.py",
         {f"{SAMPLER}.oversample_ratio": 10, f"{SAMPLER}.importance_sample_ratio": 1},
     ),
+    Experiment("sampler_border", f"{DEEPLAB}.py", {f"{SAMPLER}.padding_mode": "border"}),
+    Experiment("detached_coarse", f"{DEEPLAB}.py", {"model.decode_head.detach_coarse": True}),
     Experiment("train_points_1280", f"{DEEPLAB}.py", {f"{SAMPLER}.num_points": 1280}),
     Experiment(
         "prob_margin",
@@ -57,6 +59,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="experiments to run; by default all, in order")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/experiments"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--amp", action="store_true", help="train in mixed precision, in channels_last"
+    )
     parser.add_argument("--list", action="store_true", help="only name the experiments")
     args = parser.parse_args()
     known = {experiment.name: experiment for experiment in EXPERIMENTS}
@@ -69,7 +74,12 @@ def main() -> None:
         for name in args.names or known:
             for seed in args.seeds:
                 run_experiment(
-                    known[name], seed, args.out, ROOT / "configs", ROOT / "tools/train.py"
+                    known[name],
+                    seed,
+                    args.out,
+                    ROOT / "configs",
+                    ROOT / "tools/train.py",
+                    args.amp,
                 )
     print(markdown_table((name, _results(args.out / name)) for name in known))
 
