@@ -1,4 +1,4 @@
-"""A segmentor that is asked for labels, and what makes any segmentor quick on a CPU."""
+"""A segmentor that is asked for labels."""
 
 from functools import partial
 
@@ -10,10 +10,10 @@ from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from .errors import InputError
+from .precision import set_type_and_layout  # noqa: F401
 
 
 class LabelSample(SegDataSample):
@@ -109,34 +109,6 @@ class LabelEncoderDecoder(EncoderDecoder):
                 logger="current",
             )
         self._predicts_logits = True
-
-
-def set_type_and_layout(
-    model: nn.Module, dtype: torch.dtype = torch.float32, channels_last: bool = False
-) -> nn.Module:
-    """Have a segmentor predict in another floating-point type and memory layout.
-
-    Args:
-        model (nn.Module): A segmentor; changed in place.
-        dtype (torch.dtype): Type of weights and features. The statistics of batch norms, which half
-            precision would spoil, stay in float32. Defaults to float32.
-        channels_last (bool): Whether weights and features are laid out pixel by pixel, as CPUs and
-            GPUs convolve them fastest. Defaults to False.
-
-    Returns:
-        nn.Module: ``model``, which goes on taking float32 images.
-    """
-    for module in model.modules():
-        if not isinstance(module, _BatchNorm):
-            tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-            for tensor in filter(torch.is_floating_point, tensors):
-                tensor.data = tensor.data.to(dtype)
-    layout = torch.channels_last if channels_last else torch.preserve_format
-    model.to(memory_format=layout)
-    model.backbone.register_forward_pre_hook(
-        lambda _, images: tuple(image.to(dtype, memory_format=layout) for image in images)
-    )
-    return model
 
 
 def predict_only_labels(cfg: Config) -> Config:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_pointrend import LabelEncoderDecoder, segmentor
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.segmentor import predict_only_labels, set_type_and_layout
+from mmseg_pointrend.segmentor import predict_only_labels
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r18_shapes.py"
 COARSE_CONFIG = CONFIG.with_name("fpn_r18_shapes.py")
@@ -232,21 +232,3 @@ def test_configs_that_need_no_logits(overrides: dict, kind: str) -> None:
 def test_configs_without_a_point_head_are_left_alone() -> None:
     assert predict_only_labels(Config.fromfile(COARSE_CONFIG)).model.type == "EncoderDecoder"
     assert issubclass(LabelEncoderDecoder, MODELS.get("EncoderDecoder"))
-
-
-@pytest.mark.parametrize("kind", ["EncoderDecoder", "LabelEncoderDecoder"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_type_and_layout(channels_last: bool, dtype: torch.dtype, kind: str) -> None:
-    model = build(config().model, type=kind)
-    inputs = images()
-    (expected,) = labels(model.predict(inputs, samples({})))
-    features: list[Tensor] = []
-    set_type_and_layout(model, dtype, channels_last)
-    model.neck.register_forward_hook(lambda *args: features.append(args[2][0]))
-    (actual,) = labels(model.predict(inputs, samples({})))
-    assert features[0].dtype == dtype
-    if channels_last:
-        assert features[0].is_contiguous(memory_format=torch.channels_last)
-    assert model.backbone.bn1.running_var.dtype == torch.float32
-    assert (actual == expected).float().mean() > (0.999 if dtype == torch.float32 else 0.9)

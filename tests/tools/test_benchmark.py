@@ -1,0 +1,41 @@
+"""Each benchmark runs, compares what it says it compares, and writes its figures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Tool = Callable[..., None]
+
+SHARED = ("--rounds", 1, "--threads", 1)
+
+
+@pytest.fixture
+def figures(run_tool: Tool, tmp_path: Path) -> Callable[..., dict]:
+    def run(*args: object) -> dict:
+        run_tool("benchmark", *args, *SHARED, "--json", tmp_path / "figures.json")
+        return json.loads((tmp_path / "figures.json").read_text())["results"]
+
+    return run
+
+
+def test_render(figures: Callable[..., dict]) -> None:
+    size = ("--height", 128, "--width", 256)
+    rows = figures("render", *size, "--classes", 5, "--points", 64, "--check")
+    assert list(rows) == ["sparse", "dense", "mmseg"]
+    assert all(row["labels unlike float64"] == 0 for row in rows.values())
+    assert rows["sparse"]["peak MiB"] < rows["mmseg"]["peak MiB"]
+
+
+def test_model(figures: Callable[..., dict], tiny_config: Path) -> None:
+    size = ("--height", 64, "--width", 96)
+    rows = figures("model", "--config", tiny_config, *size)
+    assert {name: row["labels as ours"] for name, row in rows.items()} == dict.fromkeys(
+        ("ours", "dense", "mmseg"), "100.000%"
+    )
+
+
+def test_train(figures: Callable[..., dict], tiny_config: Path) -> None:
+    rows = figures("train", "--config", tiny_config, "--height", 64, "--width", 64)
+    assert list(rows) == ["ours", "coarse", "mmseg", "point head", "coarse + point head"]
