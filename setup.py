@@ -8,9 +8,11 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 NAMES = ("configs", "tools", "model-index.yml")
-# OpenMMLab's mim and MMEngine look into .mim of the package. OneDL's looks into the folder of the
-# first file that pip lists for an installed distribution, where mmseg_pointrend-*.dist-info would
-# come before mmseg_pointrend: a folder of a name that sorts before either is needed.
+# OpenMMLab's mim looks into .mim of the package. OneDL's looks into the folder of the first file
+# that pip lists for an installed distribution, where mmseg_pointrend-*.dist-info would come before
+# mmseg_pointrend: a folder of a name that sorts before either is needed, and no console script,
+# which sorts before all. In an editable install it looks into the repository, and through links
+# too: with links to configs there, mim train CONFIG.py finds each twice and refuses.
 FOLDERS = (Path("mmseg_pointrend", ".mim"), Path("mim_mmseg_pointrend"))
 
 

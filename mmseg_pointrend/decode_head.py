@@ -56,6 +56,9 @@ class PointRendHead(BaseDecodeHead):
     Attributes:
         point_head_is_fresh (bool): Whether the weights that were loaded had none for the point head
             and it has not been trained since; it then refuses to predict.
+        misfit (str, optional): The first of the weights that were loaded whose shape is not that of
+            the head, which refuses to predict then too: MMEngine's loaders only print it. None
+            where all fit, and once the head has been trained.
 
     Raises:
         InputError: If the coarse head names another value for a key that it shares with this head.
@@ -121,6 +124,7 @@ class PointRendHead(BaseDecodeHead):
             self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
         self.detach_coarse = detach_coarse
         self.point_head_is_fresh = False
+        self.misfit: str | None = None
 
     def _complete(self, coarse_head: dict) -> dict:
         """Config of the coarse head with what it shares with this head filled in and compared."""
@@ -150,10 +154,16 @@ class PointRendHead(BaseDecodeHead):
             list[Tensor]: The levels ``in_index``.
 
         Raises:
-            InputError: If a level has other channels than ``in_channels`` says.
+            InputError: If a level is not there or has other channels than ``in_channels`` says.
         """
         indices = [self.in_index] if isinstance(self.in_index, int) else self.in_index
         for index, channels in zip(indices, self._level_channels, strict=True):
+            if not -len(inputs) <= index < len(inputs):
+                raise InputError(
+                    f"Fine features, level {index}: the backbone (or neck) gives {len(inputs)} "
+                    f"levels, 0 to {len(inputs) - 1}. Choose one of them with "
+                    "decode_head.in_index, or have the backbone give more (out_indices)."
+                )
             if inputs[index].shape[1] != channels:
                 raise InputError(
                     f"Fine features, level {index}: the backbone (or neck) gives "
@@ -197,7 +207,7 @@ class PointRendHead(BaseDecodeHead):
         Returns:
             Tensor: Logits, (B, C, H, W), float32.
         """
-        self._check_point_head()
+        self._check_weights()
         return self.forward(inputs, size=_input_size(batch_img_metas[0]))
 
     def predict_labels(
@@ -220,7 +230,7 @@ class PointRendHead(BaseDecodeHead):
         Raises:
             InputError: If the config's renderer is none of this package.
         """
-        self._check_point_head()
+        self._check_weights()
         if self.label_renderer is None:
             raise InputError(
                 f"A {type(self.renderer).__name__} renders no labels on their own; set "
@@ -255,7 +265,7 @@ class PointRendHead(BaseDecodeHead):
             points as ``point.*``. Those of a coarse model that is frozen are left out: there is
             nothing to learn from them.
         """
-        self.point_head_is_fresh = False
+        self.point_head_is_fresh, self.misfit = False, None
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         coarse = self.coarse_head(inputs)
         coarse_logits = logit_map(coarse).float()
@@ -286,9 +296,23 @@ class PointRendHead(BaseDecodeHead):
                 logger="current",
                 level=logging.WARNING,
             )
+        self.misfit = self._first_misfit(weights, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _check_point_head(self) -> None:
+    def _first_misfit(self, weights: dict[str, Tensor], prefix: str) -> str | None:
+        for name, expected in self.state_dict().items():
+            given = weights.get(prefix + name, expected)
+            if given.shape != expected.shape:
+                shapes = (tuple(given.shape), tuple(expected.shape))
+                return f"{prefix}{name} is {shapes[0]} in the checkpoint, {shapes[1]} in the model"
+        return None
+
+    def _check_weights(self) -> None:
+        if self.misfit is not None:
+            raise InputError(
+                f"The checkpoint does not fit the model: {self.misfit}. Use the config that it was "
+                "trained with."
+            )
         if self.point_head_is_fresh:
             raise InputError(
                 "The checkpoint is incomplete: it holds a coarse model, and its point head was "

@@ -124,3 +124,14 @@ def test_twins_differ_in_nothing_but_the_points(name: str, twin: str) -> None:
     coarse = {**head["coarse_head"], "num_classes": head["num_classes"]}
     assert {key: plain[key] for key in coarse} == coarse
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["r50", "r18", "deeplabv3_r50", "deeplabv3_r18"])
+def test_a_base_model_is_the_coarse_model_that_it_says(name: str) -> None:
+    models = FOLDER / "_base_" / "models"
+    plain = name if name.startswith("deeplabv3") else f"fpn_{name}"
+    theirs = Config.fromfile(models / f"{plain}.py").model.to_dict()
+    ours = Config.fromfile(models / f"pointrend_{name}.py").model.to_dict()
+    head = ours.pop("decode_head")
+    assert theirs.pop("decode_head") == {**head["coarse_head"], "num_classes": 19}
+    assert ours == theirs

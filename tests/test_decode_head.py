@@ -303,6 +303,13 @@ def test_wrong_channels_name_the_level_and_both_numbers(tiny_model: ModelCfg, le
         model(torch.randn(1, 3, 64, 64), mode="tensor")
 
 
+@pytest.mark.parametrize("level", [4, -5])
+def test_a_level_that_there_is_not_is_named(tiny_model: ModelCfg, level: int) -> None:
+    model = MODELS.build(tiny_model(in_index=[0, level], in_channels=[8, 8])).eval()
+    with pytest.raises(InputError, match=rf"level {level}: .* gives 4 levels, 0 to 3\."):
+        model(torch.randn(1, 3, 64, 64), mode="tensor")
+
+
 @pytest.mark.parametrize(
     "levels", [dict(in_index=0, in_channels=[8, 8]), dict(in_index=[0, 1], in_channels=8)]
 )

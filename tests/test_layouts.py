@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -131,6 +132,18 @@ def test_every_loader_takes_every_layout(
     for model in (with_mmengine, with_mmseg, ours, runner.model):
         torch.testing.assert_close(dict(model.state_dict()), expected, rtol=0, atol=0)
         assert not model.decode_head.point_head_is_fresh
+
+
+def test_weights_of_another_shape_are_not_predicted_with(
+    cfg: Config, weights: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    """MMEngine prints what does not fit and goes on with what it had."""
+    given = dict(weights["cascade"])
+    given["decode_head.1.fc_seg.weight"] = given["decode_head.1.fc_seg.weight"][:4]
+    path = save(tmp_path / "x.pth", given, CLASSES=list("abcdef"), PALETTE=[[0, 0, 0]] * 6)
+    model = init_model(cfg.copy(), str(path), device="cpu")
+    with pytest.raises(InputError, match=r"fc_seg.weight is \(4, .*\) in the checkpoint, \(6, "):
+        inference_model(model, np.zeros((64, 64, 3), np.uint8))
 
 
 def test_torch_takes_every_layout_strictly(

@@ -193,6 +193,8 @@ def test_mim(kind: str, shell: Shell, server: tuple[str, Path], tmp_path: Path) 
         shell("pip", "install", "-q", f"{built}[onedl]")
         (index,) = shell.folder.glob("venv/lib/*/site-packages/mim_*/configs/metafile.yaml")
 
+    said = shell("mim", "search", "mmseg_pointrend")
+    assert all(f"config id: {listed}\n" in said for listed in listed_models())
     name = "pointrend_r50_cityscapes"
     assert "76.47" in shell("mim", "search", "mmseg_pointrend", "--config", name)
 

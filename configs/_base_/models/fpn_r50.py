@@ -31,6 +31,7 @@ model = dict(
         in_index=[0, 1, 2, 3],
         feature_strides=[4, 8, 16, 32],
         channels=128,
+        dropout_ratio=-1,
         num_classes=19,
         norm_cfg=norm_cfg,
         loss_decode=dict(type="CrossEntropyLoss"),
