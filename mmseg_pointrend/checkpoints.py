@@ -1,57 +1,36 @@
-"""Reading checkpoints safely and completely, in whatever layout they come."""
+"""Taking weights from checkpoints completely, in whatever layout they come."""
 
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from .decode_head import PointRendHead
 from .errors import InputError
 from .layouts import to_own_layout
+from .reading import read_data
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint to the CPU without running code that it may carry.
 
     Args:
         path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict.
+        trust (bool): Whether to run the code all the same. Defaults to False.
 
     Returns:
         dict: The checkpoint, with its weights under ``'state_dict'``.
 
     Raises:
-        InputError: If the file is missing, is no checkpoint, or asks for code to be run.
+        InputError: If the file is missing, is no checkpoint, or, as :class:`RefusedCheckpoint`, if
+            it asks for code to be run and is not trusted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file.")
-    with path.open("rb") as file:
-        if file.read(256).lstrip().startswith(b"<"):
-            raise InputError(
-                f"{path} is not a whole checkpoint but a web page, the error of the server that it "
-                "was to come from; fetch it again."
-            )
-    trust_mmengine_checkpoints()
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that were never a pickle end in any error there is
-        code = _code_asked_for(error)
-        if code is not None:
-            raise InputError(
-                f"{path} is refused: reading it would run {code}, and a checkpoint is data."
-            ) from error
-        raise InputError(
-            f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."
-        ) from error
+    checkpoint = read_data(path, trust)
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
     checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
@@ -101,13 +80,16 @@ def check_weights(
     MMLogger.get_current_instance().warning(message)
 
 
-def load_weights(model: nn.Module, path: str | Path, allow_partial: bool = False) -> dict[str, Any]:
+def load_weights(
+    model: nn.Module, path: str | Path, allow_partial: bool = False, trust: bool = False
+) -> dict[str, Any]:
     """Load the weights of a checkpoint into a model, all of them or none.
 
     Args:
         model (nn.Module): The model, or a wrapper around it; changed in place.
         path (str | Path): The checkpoint file, in any layout.
         allow_partial (bool): Whether to load what fits. Defaults to False.
+        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
     Returns:
         dict: The checkpoint's ``meta``: classes, palette, the config it was trained with.
@@ -115,7 +97,7 @@ def load_weights(model: nn.Module, path: str | Path, allow_partial: bool = False
     Raises:
         InputError: If the file cannot be read or does not fit.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trust)
     state_dict = checkpoint["state_dict"]
     check_weights(model, state_dict, path, allow_partial)
     expected = _bare(model).state_dict()
@@ -126,23 +108,14 @@ def load_weights(model: nn.Module, path: str | Path, allow_partial: bool = False
     }
     _bare(model).load_state_dict(fitting, strict=False)
     if allow_partial:
-        accept_fresh_point_head(model)
+        accept_incomplete_weights(model)
     return checkpoint.get("meta", {})
 
 
-def accept_fresh_point_head(model: nn.Module) -> None:
-    """Have a model predict although its point head was never trained."""
+def accept_incomplete_weights(model: nn.Module) -> None:
+    """Have a model predict although its head was not loaded as a whole."""
     for _, head in _point_rend_heads(model):
-        head.point_head_is_fresh = False
-
-
-def trust_mmengine_checkpoints() -> None:
-    """Let PyTorch read what MMEngine saves, wherever ``torch.load`` is called.
-
-    Since PyTorch 2.6 it reads nothing but tensors and what it was told to be harmless, and MMEngine
-    up to 0.10.7 does not tell it; it could not read back its own checkpoints.
-    """
-    torch.serialization.add_safe_globals(_harmless_globals())
+        head.point_head_is_fresh, head.misfit = False, None
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -185,41 +158,6 @@ def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> di
 
 def _is_of_point_head(name: str) -> bool:
     return ".point_head." in name
-
-
-def _harmless_globals() -> list:
-    """What MMEngine writes into a checkpoint beside tensors: its log of scalars, NumPy numbers."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
-    return [
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        multiarray._reconstruct,
-        multiarray.scalar,
-        *dtypes,
-        (_history_buffer_method, "builtins.getattr"),
-    ]
-
-
-def _history_buffer_method(owner: type, name: str) -> Any:
-    """``getattr`` for the four methods that a pickled HistoryBuffer names, and for nothing else."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        # in the words that PyTorch has for what it refuses itself
-        raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {name}")
-    return getattr(owner, name)
-
-
-def _code_asked_for(error: Exception) -> str | None:
-    """Name of the function or class that a file asked for and is not given, if that was it."""
-    found = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
-    return found and found[1]
-
-
-def _reason(error: Exception) -> str:
-    # Without PyTorch's advice, which is to switch the protection off.
-    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
-    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
 
 
 def _shape(tensor: Tensor) -> str:

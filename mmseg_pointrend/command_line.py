@@ -2,17 +2,32 @@
 
 import argparse
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from .errors import InputError
+from .errors import one_line_errors as one_line_errors
 
-# Raised for what a user can mend; the message says how.
-EXPECTED_ERRORS = (InputError, FloatingPointError)
+
+class OverrideAction(DictAction):
+    """MMEngine's DictAction, with a line where that has a traceback."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Parse ``KEY=VALUE``; values may be lists and tuples, but no dicts."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, RecursionError):
+            parser.error(
+                f"{option_string} {' '.join(values)}: expected KEY=VALUE, where VALUE is a number, "
+                "a word or a list of them; what is more goes into a config file"
+            )
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +37,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OverrideAction,
         default={},
         metavar="KEY=VALUE",
         help="override settings of the config, nested keys with dots: "
@@ -36,6 +51,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes one of these
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="read checkpoints that run code when they are read; only for those whose makers you "
+        "trust",
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -64,22 +89,14 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
         raise InputError(f"{path}: no such config file.")
     try:
         cfg = Config.fromfile(path)
+    except RecursionError as error:
+        raise InputError(f"{path} is not a valid config: it inherits from itself.") from error
     except Exception as error:  # a config is Python: anything can come out of it
-        raise InputError(f"{path} is not a valid config: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is not a valid config: {reason}") from error
     try:
         cfg.merge_from_dict(overrides or {})
     except (AssertionError, KeyError, TypeError) as error:
-        raise InputError(f"--cfg-options does not fit {path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"--cfg-options does not fit {path}: {reason}") from error
     return cfg
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print expected errors as one line and exit with status 1; let defects keep their
-    traceback."""
-    try:
-        yield
-    except EXPECTED_ERRORS as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")

@@ -25,7 +25,7 @@ class Converted(NamedTuple):
     layout: Layout
 
 
-def convert_checkpoint(source: str | Path, target: str | Path) -> Converted:
+def convert_checkpoint(source: str | Path, target: str | Path, trust: bool = False) -> Converted:
     """Write the weights of a checkpoint as :class:`PointRendHead` names them, and nothing else.
 
     Args:
@@ -33,6 +33,7 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Converted:
             model, or of ours.
         target (str | Path): File to write. Its stem is followed by the first eight digits of the
             file's SHA-256, as in OpenMMLab's model zoo.
+        trust (bool): Whether to run code that the source carries. Defaults to False.
 
     Returns:
         Converted: The path of the file written, and the layout that was found.
@@ -41,7 +42,7 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Converted:
         InputError: If the source cannot be read or has no decode head, or the target cannot be
             written.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, trust)
     weights = {k.removeprefix("module."): v for k, v in checkpoint["state_dict"].items()}
     weights, layout = to_own_layout(weights)
     if layout is None:

@@ -1,4 +1,8 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and how command lines print it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -7,4 +11,31 @@ class InputError(ValueError):
     The message says in one line what is wrong and what to do. The command lines print it without a
     traceback and exit with status 1; everything else that is raised is a defect of ours and keeps
     its traceback.
+
+    Args:
+        message (str): The line. Characters that would break it or act on a terminal, as file names
+            may have them, are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else _escaped(c) for c in message))
+
+
+# Raised for what a user can mend; the message says how.
+EXPECTED_ERRORS = (InputError, FloatingPointError)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print expected errors as one line and exit with status 1; let defects keep their
+    traceback."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

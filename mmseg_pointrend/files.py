@@ -1,7 +1,7 @@
 """Writing of files."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +25,19 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
+        partial = _new_file(path)
         yield partial
-        partial.chmod(0o644)
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def _new_file(path: Path) -> Path:
+    """An empty file beside ``path``, with the permissions that the umask leaves."""
+    # The name is cut: with the suffix it may otherwise be longer than file systems allow.
+    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return partial

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
-from .checkpoints import accept_fresh_point_head, check_weights
+from .checkpoints import accept_incomplete_weights, check_weights
+from .datasets import SeededDataset
 from .errors import InputError
 
 
@@ -26,7 +28,9 @@ class DataCheckHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.train_dataloader.dataset)
+        dataset = runner.train_dataloader.dataset
+        own = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+        _check_classes(runner.model, own)
 
     def before_val(self, runner: Runner) -> None:
         _check_classes(runner.model, runner.val_dataloader.dataset)
@@ -73,7 +77,7 @@ class CheckpointCheckHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         if self.allow_partial:
-            accept_fresh_point_head(runner.model)
+            accept_incomplete_weights(runner.model)
 
 
 @HOOKS.register_module()
@@ -96,9 +100,13 @@ class InvalidLossHook(Hook):
             for name, value in zip(outputs, values.tolist(), strict=True)
             if not math.isfinite(value)
         ]
-        if invalid:
+        # The gradients of one process are in the weights of all, which rank 0 may be about to save.
+        found = torch.tensor([float(bool(invalid))])
+        all_reduce(found, "max")
+        if found:
+            where = ", ".join(invalid) or "that of another process"
             raise FloatingPointError(
-                f"Loss is not finite at iteration {runner.iter + 1}: {', '.join(invalid)}. Nothing "
+                f"Loss is not finite at iteration {runner.iter + 1}: {where}. Nothing "
                 "was saved after it; lower the learning rate, clip gradients "
                 "(optim_wrapper.clip_grad) or look at this iteration's images, then --resume."
             )

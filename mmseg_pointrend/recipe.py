@@ -14,9 +14,11 @@ from torch import nn
 
 from .checkpoints import load_weights
 from .command_line import read_config
+from .config_errors import config_errors
 from .decode_head import SHARED_KEYS, logit_map
 from .errors import InputError
 from .files import replacing
+from .loading import checkpoints_as_data
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.
 PROBE = 256
@@ -77,7 +79,11 @@ class Level(NamedTuple):
 
 
 def write_recipe(
-    config: str | Path, checkpoint: str | Path, target: str | Path, iters: int = 20000
+    config: str | Path,
+    checkpoint: str | Path,
+    target: str | Path,
+    iters: int = 20000,
+    trust: bool = False,
 ) -> tuple[list[Level], Level]:
     """Write the config of a PointRend model on top of a trained model.
 
@@ -86,6 +92,7 @@ def write_recipe(
         checkpoint (str | Path): Its checkpoint.
         target (str | Path): Config file to write.
         iters (int): Iterations to train the point head for. Defaults to 20000.
+        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
     Returns:
         tuple[list[Level], Level]: The feature maps that the model has, and the one that was chosen
@@ -99,8 +106,9 @@ def write_recipe(
         raise InputError(f"iters={iters}: a schedule has at least two iterations.")
     config, target = Path(config), Path(target)
     cfg = read_config(config)
-    model = _build(cfg, config)
-    load_weights(model, checkpoint)
+    with checkpoints_as_data(trust), config_errors():
+        model = _build(cfg, config)
+    load_weights(model, checkpoint, trust=trust)
     levels, coarse_stride = feature_levels(model)
     level = fine_level(levels, coarse_stride)
     head = cfg.model.decode_head

@@ -8,10 +8,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from .checkpoints import check_weights, read_checkpoint
-from .datasets import check_data_folders
+from .config_errors import config_errors
+from .datasets import check_data_folders, check_loading
 from .errors import InputError
 from .hooks import set_checkpoint_check
+from .loading import checkpoints_as_data
 from .segmentor import predict_only_labels
+from .settings import check_settings
 
 
 def run_test(
@@ -20,7 +23,10 @@ def run_test(
     out: str | None = None,
     show_dir: str | None = None,
     tta: bool = False,
+    dtype: str = "float32",
+    channels_last: bool = False,
     allow_partial: bool = False,
+    trust: bool = False,
 ) -> dict[str, float]:
     """Score a checkpoint on the test set of a config.
 
@@ -33,7 +39,10 @@ def run_test(
             None.
         tta (bool): Whether to average predictions over the config's ``tta_pipeline``. Defaults to
             False.
+        dtype (str): Type to predict in, 'float32' or 'bfloat16'. Defaults to 'float32'.
+        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
 
     Returns:
         dict[str, float]: The metrics.
@@ -41,11 +50,14 @@ def run_test(
     Raises:
         InputError: If data, checkpoint or config do not fit.
     """
+    check_settings(cfg, "test")
     check_data_folders(cfg.test_dataloader.dataset)
-    state_dict = read_checkpoint(checkpoint)["state_dict"]
+    check_loading(cfg)
+    state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
     if show_dir is not None:
-        cfg.default_hooks.visualization.draw = True
+        # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
+        cfg.default_hooks.visualization.update(draw=True, interval=1)
         cfg.visualizer.save_dir = show_dir
     if tta:
         if "tta_pipeline" not in cfg or "tta_model" not in cfg:
@@ -54,24 +66,30 @@ def run_test(
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     else:
         predict_only_labels(cfg)
+    if dtype != "float32" or channels_last:
+        hook = dict(type="TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
 
     if out is None:
-        return _run(cfg, state_dict, checkpoint, allow_partial)
+        return _run(cfg, state_dict, checkpoint, allow_partial, trust)
     Path(out).mkdir(parents=True, exist_ok=True)
     # Each process of a distributed test writes the images that it has seen.
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
         _write_predictions(cfg, partial)
-        metrics = _run(cfg, state_dict, checkpoint, allow_partial)
+        metrics = _run(cfg, state_dict, checkpoint, allow_partial, trust)
         for path in Path(partial).iterdir():
             os.replace(path, Path(out) / path.name)
     return metrics
 
 
-def _run(cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool) -> dict[str, float]:
+def _run(
+    cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool, trust: bool
+) -> dict[str, float]:
     set_checkpoint_check(cfg, allow_partial)
-    runner = Runner.from_cfg(cfg)
-    check_weights(runner.model, state_dict, checkpoint, allow_partial)
-    return runner.test()
+    with checkpoints_as_data(trust), config_errors():
+        runner = Runner.from_cfg(cfg)
+        check_weights(runner.model, state_dict, checkpoint, allow_partial)
+        return runner.test()
 
 
 def _write_predictions(cfg: Config, folder: str) -> None:

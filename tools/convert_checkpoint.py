@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmseg_pointrend.command_line import one_line_errors
+from mmseg_pointrend.command_line import add_trust_option, one_line_errors
 from mmseg_pointrend.conversion import convert_checkpoint
 from mmseg_pointrend.layouts import Layout
 
@@ -16,13 +16,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "target", metavar="OUT", help="checkpoint file to write; OUT.pth becomes OUT-SHA256.pth"
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        path, layout = convert_checkpoint(args.source, args.target)
+        path, layout = convert_checkpoint(args.source, args.target, trust=args.trust_checkpoint)
     print(path)
     if layout is Layout.COARSE:
         print("It has no point head: train one, with load_from set to it (docs/retrofit.md).")

@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_pointrend.command_line import one_line_errors
+from mmseg_pointrend.command_line import add_trust_option, one_line_errors
 from mmseg_pointrend.recipe import write_recipe
 
 
@@ -20,13 +20,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--iters", type=int, default=20000, help="iterations of training (default: 20000)"
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        levels, chosen = write_recipe(args.config, args.checkpoint, args.out, args.iters)
+        levels, chosen = write_recipe(
+            args.config, args.checkpoint, args.out, args.iters, trust=args.trust_checkpoint
+        )
     table = Table("in_index", "in_channels", "stride", "", title="Features of the model")
     for level in levels:
         table.add_row(*map(str, level), "fine features" if level is chosen else "")

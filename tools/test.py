@@ -2,7 +2,13 @@
 
 import argparse
 
-from mmseg_pointrend.command_line import add_config_options, load_config, one_line_errors
+from mmseg_pointrend.command_line import (
+    add_config_options,
+    add_trust_option,
+    load_config,
+    one_line_errors,
+)
+from mmseg_pointrend.distributed import launched
 from mmseg_pointrend.testing import run_test
 
 
@@ -14,24 +20,34 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="type to predict in"
+    )
+    parser.add_argument(
+        "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
+    )
+    parser.add_argument(
         "--allow-partial",
         action="store_true",
         help="score a checkpoint although it lacks weights of the model",
     )
+    add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    with one_line_errors():
+    with one_line_errors(), launched(args.launcher) as processes:
         run_test(
-            load_config(args),
+            processes.join(load_config(args)),
             args.checkpoint,
             out=args.out,
             show_dir=args.show_dir,
             tta=args.tta,
+            dtype=args.dtype,
+            channels_last=args.channels_last,
             allow_partial=args.allow_partial,
+            trust=args.trust_checkpoint,
         )
 
 

@@ -1,11 +1,20 @@
 """Train a segmentor: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] ..."""
 
 import argparse
+import logging
 
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
-from mmseg_pointrend.command_line import add_config_options, load_config, one_line_errors
+from mmseg_pointrend.command_line import (
+    add_config_options,
+    add_trust_option,
+    load_config,
+    one_line_errors,
+)
+from mmseg_pointrend.config_errors import config_errors
+from mmseg_pointrend.distributed import launched
+from mmseg_pointrend.loading import checkpoints_as_data
 from mmseg_pointrend.training import prepare_training
 
 
@@ -17,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from CHECKPOINT, or without a value from the latest one in the work dir",
+        help="go on from CHECKPOINT, or without a value from the newest whole one in the work dir",
     )
     parser.add_argument(
         "--allow-partial",
@@ -31,18 +40,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
     )
+    add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    with one_line_errors():
+    logging.raiseExceptions = False  # a full disk is reported once, not with every line of the log
+    with one_line_errors(), launched(args.launcher) as processes:
+        cfg = processes.join(load_config(args))
         cfg = prepare_training(
-            load_config(args), args.resume, args.amp, args.channels_last, args.allow_partial
+            cfg,
+            args.resume,
+            args.amp,
+            args.channels_last,
+            args.allow_partial,
+            args.trust_checkpoint,
         )
-        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        with checkpoints_as_data(args.trust_checkpoint), config_errors():
+            runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+            runner.train()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,20 @@
 """Data sets: CamVid from files, and shapes that need none."""
 
 from .camvid import CamVidDataset
+from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_loading
 from .drawing import render_shapes
 from .layout import check_data_folders
+from .seeded import SeededDataset, SeededInfiniteSampler
 from .shapes import ShapesDataset
 
-__all__ = ["CamVidDataset", "ShapesDataset", "check_data_folders", "render_shapes"]
+__all__ = [
+    "CamVidDataset",
+    "LoadCheckedAnnotations",
+    "LoadCheckedImage",
+    "SeededDataset",
+    "SeededInfiniteSampler",
+    "ShapesDataset",
+    "check_data_folders",
+    "check_loading",
+    "render_shapes",
+]

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from mmseg_pointrend import PointMLP
 from mmseg_pointrend.images import read_image
 from mmseg_pointrend.inferencer import PointRendInferencer
 
@@ -166,3 +167,20 @@ def test_files_that_are_missing_are_named_in_one_line(
     camvid = Path(__file__).parents[2] / "configs" / "pointrend_r18_camvid.py"
     with pytest.raises(SystemExit, match=r"^error: CamVidDataset: not found: .*data/camvid"):
         run_tool("test", camvid, checkpoint)
+
+
+def test_another_type_and_layout(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    seen = []
+
+    def note(module: torch.nn.Module, _: tuple, output: torch.Tensor) -> None:
+        if isinstance(module, PointMLP):
+            seen.append(output.dtype)
+
+    with torch.nn.modules.module.register_module_forward_hook(note):
+        for name, options in {"as is": (), "fast": ("--dtype", "bfloat16")}.items():
+            run_tool("test", tiny_config, checkpoint, "--work-dir", tmp_path / name, *options)
+    assert set(seen) == {torch.float32, torch.bfloat16}
+    expected, actual = metrics(tmp_path / "as is"), metrics(tmp_path / "fast")
+    assert actual["aAcc"] == pytest.approx(expected["aAcc"], abs=3)

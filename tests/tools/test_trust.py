@@ -1,0 +1,156 @@
+"""Whatever reads checkpoints refuses those that would run code."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from malice import KINDS, spoil
+
+from mmseg_pointrend.checkpoints import load_weights, read_checkpoint
+from mmseg_pointrend.conversion import convert_checkpoint
+from mmseg_pointrend.recipe import write_recipe
+
+Tool = Callable[..., None]
+
+CONFIG, BAD = "CONFIG", "BAD"
+COMMANDS = {
+    "load_from": ("train", CONFIG, "--cfg-options", f"load_from={BAD}"),
+    "resume": ("train", CONFIG, "--resume", BAD),
+    "init_cfg": ("train", "backbone.py"),
+    "init_cfg with a prefix": ("train", "neck.py"),
+    "test": ("test", CONFIG, BAD, "--out", "out"),
+    "convert": ("convert_checkpoint", BAD, "out.pth"),
+    "retrofit": ("retrofit", CONFIG, BAD, "--out", "new.py"),
+    "predict": ("predict", CONFIG, BAD, "image.png", "--out", "out"),
+    "export": ("export", CONFIG, BAD, "--format", "onnx", "--out", "out.onnx"),
+}
+
+
+INIT_CFG = """
+_base_ = "{config}"
+init_cfg = dict(type="Pretrained", checkpoint="{bad}", {more})
+model = dict({part}=dict(init_cfg=init_cfg))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _configs(tiny_config: Path, tmp_path: Path) -> None:
+    """Configs of which a part starts from the weights in bad.pth."""
+    for part, more in (("backbone", "_delete_=True"), ("neck", "prefix='neck'")):
+        text = INIT_CFG.format(config=tiny_config, part=part, bad=tmp_path / "bad.pth", more=more)
+        (tmp_path / f"{part}.py").write_text(text)
+
+
+def arguments(command: str, config: Path, bad: Path) -> list[str]:
+    return [x.replace(CONFIG, str(config)).replace(BAD, str(bad)) for x in COMMANDS[command]]
+
+
+def refusal(error: pytest.ExceptionInfo[SystemExit]) -> str:
+    """What a tool exits with: a message, that is status 1, of one line."""
+    message = error.value.code
+    assert isinstance(message, str)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("kind", ["zip", "nested"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_code(
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    image: np.ndarray,
+    tmp_path: Path,
+    command: str,
+    kind: str,
+) -> None:
+    target = tmp_path / "touched"
+    bad = spoil(checkpoint, tmp_path / "bad.pth", target, kind)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    with pytest.raises(SystemExit) as error:
+        run_tool(*arguments(command, tiny_config, bad))
+    message = refusal(error)
+    assert "bad.pth is refused: reading it would run" in message
+    assert "mkdir" in message
+    assert "--trust-checkpoint" in message
+    assert not target.exists()
+
+
+def test_resuming_refuses_code_in_the_newest_checkpoint(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "touched"
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(checkpoint, run / "iter_1.pth")
+    spoil(checkpoint, run / "iter_2.pth", target)
+    with pytest.raises(SystemExit) as error:
+        run_tool("train", tiny_config, "--work-dir", run, "--resume")
+    assert "iter_2.pth is refused" in refusal(error)
+    assert not target.exists()
+
+
+def test_resuming_runs_no_config_that_a_checkpoint_carries(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(checkpoint, weights_only=False)
+    content["meta"]["config"] = "import os\nos.mkdir('touched')\n"
+    torch.save(content, tmp_path / "bad.pth")
+    option = "train_cfg.max_iters=3"
+    run_tool("train", tiny_config, "--resume", tmp_path / "bad.pth", "--cfg-options", option)
+    assert (tmp_path / "work_dirs" / "tiny" / "iter_3.pth").is_file()
+    assert not (tmp_path / "touched").exists()
+
+
+def test_resuming_removes_no_file_that_a_checkpoint_names(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("of the user")
+    content = torch.load(checkpoint, weights_only=False)
+    hub = content["message_hub"]
+    for key, value in (("best_ckpt", str(precious)), ("best_score", -1.0)):
+        hub["runtime_info"][key] = value
+        hub["resumed_keys"][key] = True
+    torch.save(content, tmp_path / "bad.pth")
+    options = ("train_cfg.max_iters=3", "default_hooks.checkpoint.save_best=mIoU")
+    run_tool("train", tiny_config, "--resume", tmp_path / "bad.pth", "--cfg-options", *options)
+    assert [*(tmp_path / "work_dirs" / "tiny").glob("best_mIoU_*.pth")]
+    assert precious.read_text() == "of the user"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_functions_refuse_code(
+    tiny_config: Path, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "touched"
+    bad = spoil(checkpoint, tmp_path / "bad.pth", target, kind)
+    # torch.load reads no plain pickle, whoever made it
+    expected = "is not a whole checkpoint" if kind == "pickle" else "is refused"
+    for call in (
+        lambda: read_checkpoint(bad),
+        lambda: load_weights(torch.nn.Linear(1, 1), bad),
+        lambda: convert_checkpoint(bad, tmp_path / "out.pth"),
+        lambda: write_recipe(tiny_config, bad, tmp_path / "new.py"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            call()
+        assert not target.exists()
+
+
+@pytest.mark.parametrize("command", ["load_from", "resume", "init_cfg", "test", "convert"])
+def test_trust_has_to_be_asked_for(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path, command: str
+) -> None:
+    bad = tmp_path / "bad.pth"
+    content = torch.load(checkpoint, weights_only=False)
+    torch.save({**content, "extra": Path("harmless")}, bad)
+    name, *rest = arguments(command, tiny_config, bad)
+    with pytest.raises(SystemExit, match="is refused: reading it would run pathlib"):
+        run_tool(name, *rest)
+    run_tool(name, "--trust-checkpoint", *rest)
