@@ -1,0 +1,1 @@
+"""Random inputs, thousands of them: pytest tests/fuzz -m slow."""
