@@ -1,52 +1,77 @@
 """PointRend for MMSegmentation: sharp boundaries at the cost of the boundary.
 
-Importing the package registers its modules in the registries of MMSegmentation.
+Importing the package registers its modules in the registries of MMSegmentation. Where PyTorch is
+not installed it has nothing but the inferencer, which runs exported models there.
 """
 
-try:
-    import mmseg  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "mmseg_pointrend needs MMSegmentation, which comes in two distributions; install one: "
-        "pip install 'mmseg-pointrend[onedl]' (maintained, current PyTorch) or "
-        "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
-    ) from error
+from importlib.util import find_spec
 
-from .checkpoints import trust_mmengine_checkpoints
-from .datasets import CamVidDataset, ShapesDataset
-from .decode_head import PointRendHead
-from .evaluation import BoundaryIoUMetric
-from .hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
-from .point_head import PointMLP
-from .points import point_sample, top2_margin
-from .precision import BFloat16OptimWrapper, ChannelsLastHook
-from .rendering import DenseRenderer, SparseRenderer
-from .retrofit import RetrofitEncoderDecoder
-from .samplers import UncertaintyPointSampler
-from .segmentor import LabelEncoderDecoder
+from .inferencer import PointRendInferencer
 from .version import __version__
-from .visualization import PointVisualizationHook
 
-trust_mmengine_checkpoints()
+if find_spec("torch") is None:
+    __all__ = ["PointRendInferencer", "__version__"]
 
-__all__ = [
-    "BFloat16OptimWrapper",
-    "BoundaryIoUMetric",
-    "CamVidDataset",
-    "ChannelsLastHook",
-    "CheckpointCheckHook",
-    "DataCheckHook",
-    "DenseRenderer",
-    "InvalidLossHook",
-    "LabelEncoderDecoder",
-    "PointMLP",
-    "PointRendHead",
-    "PointVisualizationHook",
-    "RetrofitEncoderDecoder",
-    "ShapesDataset",
-    "SparseRenderer",
-    "UncertaintyPointSampler",
-    "__version__",
-    "point_sample",
-    "top2_margin",
-]
+    def __getattr__(name: str) -> None:
+        # Modules of the package are looked for as names first.
+        if name.startswith("_") or find_spec(f"{__name__}.{name}") is not None:
+            raise AttributeError(name)
+        raise ImportError(
+            f"mmseg_pointrend.{name} needs PyTorch and MMSegmentation: "
+            "pip install 'mmseg-pointrend[onedl]'. Without them there is PointRendInferencer "
+            "for exported models alone."
+        )
+
+else:
+    try:
+        import mmseg  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "mmseg_pointrend needs MMSegmentation, which comes in two distributions; install one: "
+            "pip install 'mmseg-pointrend[onedl]' (maintained, current PyTorch) or "
+            "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
+        ) from error
+
+    from .datasets import CamVidDataset, ShapesDataset
+    from .decode_head import PointRendHead
+    from .evaluation import BoundaryIoUMetric
+    from .hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .point_head import PointMLP
+    from .points import point_sample, top2_margin
+    from .precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
+    from .reading import trust_mmengine_checkpoints
+    from .rendering import DenseRenderer, SparseRenderer
+    from .retrofit import RetrofitEncoderDecoder
+    from .samplers import UncertaintyPointSampler
+    from .saving import WholeCheckpointHook
+    from .segmentor import LabelEncoderDecoder
+    from .train_loop import ResumableTrainLoop
+    from .visualization import PointVisualizationHook
+
+    trust_mmengine_checkpoints()
+
+    __all__ = [
+        "BFloat16OptimWrapper",
+        "BoundaryIoUMetric",
+        "CamVidDataset",
+        "ChannelsLastHook",
+        "CheckpointCheckHook",
+        "DataCheckHook",
+        "DenseRenderer",
+        "InvalidLossHook",
+        "LabelEncoderDecoder",
+        "PointMLP",
+        "PointRendHead",
+        "PointRendInferencer",
+        "PointVisualizationHook",
+        "ResumableTrainLoop",
+        "RetrofitEncoderDecoder",
+        "ShapesDataset",
+        "SparseRenderer",
+        "TypeAndLayoutHook",
+        "UncertaintyPointSampler",
+        "WholeCheckpointHook",
+        "__version__",
+        "point_sample",
+        "top2_margin",
+    ]

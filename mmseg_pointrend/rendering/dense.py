@@ -117,7 +117,9 @@ class DenseRenderer:
             unsure, index = unsure.topk(self.subdivision.points(grid, size), dim=1)
             if self.min_margin is not None:
                 wanted = -unsure < self.min_margin
-                index = index[:, : wanted.sum(dim=1).max()]
+                # A graph has no shapes that depend on values: it computes the others in vain.
+                if not torch.compiler.is_compiling():
+                    index = index[:, : wanted.sum(dim=1).max()]
                 if index.shape[1] == 0:
                     yield RenderStep(logits, index)
                     continue

@@ -1,0 +1,74 @@
+"""tools/export.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from exporting import CLASSES, save_weights, small_config
+
+from mmseg_pointrend.onnx_model import OnnxModel
+
+RunTool = Callable[..., None]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> tuple[Path, Path]:
+    """A config file and a checkpoint."""
+    cfg = small_config()
+    config = tmp_path / "recipe.py"
+    cfg.dump(config)
+    return config, save_weights(cfg, tmp_path / "weights.pth")
+
+
+def test_exports_and_verifies(
+    tmp_path: Path,
+    run_tool: RunTool,
+    recipe: tuple[Path, Path],
+    image: np.ndarray,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    points = "model.decode_head.renderer.subdivision_num_points=4000"
+    run_tool(
+        "export",
+        *recipe,
+        *("--out", tmp_path / "new" / "model.onnx", "--logits"),
+        *("--verify", tmp_path / "image.png"),
+        *("--cfg-options", points, "model.decode_head.renderer.type=DenseRenderer"),
+    )
+    told = capsys.readouterr()
+    assert "4000 points a step are more than TensorRT's TopK takes" in told.err
+    assert told.out.count("100.0000%") == 4
+    model = OnnxModel(tmp_path / "new" / "model.onnx")
+    assert model.classes == CLASSES
+    assert model.segment_batch([image], logits=True)[0].labels.shape == image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.py", "weights.pth", "--out", "x.onnx"], "none.py: no such config file"),
+        (["recipe.py", "none.pth", "--out", "x.onnx"], "none.pth: no such checkpoint file"),
+        (["recipe.py", "recipe.py", "--out", "x.onnx"], "is not a whole checkpoint"),
+        (["recipe.py", "weights.pth", "--out", "."], "is a folder"),
+        (["recipe.py", "weights.pth", "--out", "x", "--format", "tflite"], None),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    run_tool: RunTool,
+    recipe: tuple[Path, Path],
+    capsys: pytest.CaptureFixture,
+    arguments: list[str],
+    message: str | None,
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_tool("export", *arguments)
+    if message is None:
+        assert "invalid choice" in capsys.readouterr().err
+    else:
+        assert message in str(end.value)
+        assert "\n" not in str(end.value)
+    assert not (tmp_path / "x.onnx").exists()

@@ -1,0 +1,64 @@
+"""Export a trained model.
+
+tools/export.py CONFIG CHECKPOINT --format onnx|pt2 --out FILE [--logits] [--verify IMAGE...]
+"""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from mmseg_pointrend.command_line import add_trust_option, one_line_errors, read_config
+from mmseg_pointrend.export import FORMATS, export_model, verify
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Write a trained model as one file that runs without this package, from RGB "
+        "pixels to labels."
+    )
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--logits", action="store_true", help="give the logits beside the labels")
+    parser.add_argument(
+        "--verify",
+        nargs="+",
+        default=[],
+        metavar="IMAGE",
+        help="run the file beside PyTorch on these images, each at four sizes",
+    )
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="go on although the checkpoint lacks weights of the model",
+    )
+    add_trust_option(parser)
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        exported = export_model(
+            read_config(args.config, args.cfg_options),
+            args.checkpoint,
+            args.out,
+            format=args.format,
+            logits=args.logits,
+            allow_partial=args.allow_partial,
+            trust=args.trust_checkpoint,
+        )
+        for warning in exported.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        print(f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB")
+        if args.verify:
+            verify(exported, args.verify)
+
+
+if __name__ == "__main__":
+    main()
