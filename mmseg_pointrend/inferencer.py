@@ -1,53 +1,189 @@
-"""Masks of single images from a trained model."""
+"""Masks of images from a trained or an exported model."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
 
-from .checkpoints import load_weights
 from .errors import InputError
-from .segmentor import predict_only_labels
-from .visualization import Explanation, explain
+from .inputs import Source, check_array, each_image
+from .progress import progress_bar
+from .segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from .onnx_model import OnnxModel
+    from .visualization import Explanation
 
 
 class PointRendInferencer:
-    """Segments images with a trained model.
+    """Segments images with a trained model, or with an exported one and without PyTorch.
+
+    It may be called from several threads at once.
 
     Args:
-        cfg (Config): Config of the model; its test pipeline prepares the images.
-        weights (str | Path): Checkpoint file.
+        model (str | Path | Config): Name of a model of our zoo, such as
+            'pointrend_r50_cityscapes', path of a config file, a config, or path of an exported
+            model, '*.onnx'.
+        weights (str | Path, optional): Checkpoint file. Defaults to None: the published weights of
+            a model of the zoo, fetched once; an exported model has its own.
         device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
+        dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
+            'float32'.
+        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
+        compile (bool): Whether to compile the network with ``torch.compile``, which takes minutes.
+            Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
+        trust_checkpoint (bool): Whether to run code that the checkpoint carries. Defaults to False.
+        overrides (dict, optional): Settings to change in the config, nested keys with dots:
+            ``{"model.decode_head.renderer.subdivision_num_points": 512}``. Defaults to None.
 
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
         palette (list[list[int]]): RGB color of each class.
 
     Raises:
-        InputError: If the checkpoint cannot be read or does not fit the model.
+        InputError: If there is no such model, its weights cannot be read or do not fit, or an
+            option is not for an exported model.
     """
 
     def __init__(
         self,
-        cfg: Config,
-        weights: str | Path,
+        model: "str | PathLike | Config",
+        weights: str | PathLike | None = None,
         device: str | None = None,
+        dtype: str = "float32",
+        channels_last: bool = False,
+        compile: bool = False,
         allow_partial: bool = False,
+        trust_checkpoint: bool = False,
+        overrides: dict | None = None,
     ) -> None:
-        init_default_scope(cfg.get("default_scope", "mmseg"))
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = MODELS.build(predict_only_labels(cfg).model)
-        meta = load_weights(self.model, weights, allow_partial)
-        self.model.to(self.device).eval()
-        known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)
-        self.classes, self.palette = known
-        pipeline = cfg.test_dataloader.dataset.pipeline
-        self._pipeline = Compose([t for t in pipeline if not t["type"].startswith("Load")])
+        if is_exported(model):
+            settings = {
+                "weights": weights is not None,
+                "dtype": dtype != "float32",
+                "channels_last": channels_last,
+                "compile": compile,
+                "allow_partial": allow_partial,
+                "trust_checkpoint": trust_checkpoint,
+                "overrides": bool(overrides),
+            }
+            given = [name for name, is_given in settings.items() if is_given]
+            self.predictor = _exported_model(model, device, given)
+        else:
+            cfg, weights = _config_and_weights(model, weights, overrides)
+            from .torch_model import TorchModel
+
+            self.predictor = TorchModel(
+                cfg,
+                weights,
+                device,
+                dtype=dtype,
+                channels_last=channels_last,
+                compile=compile,
+                allow_partial=allow_partial,
+                trust=trust_checkpoint,
+            )
+        self.classes, self.palette = tuple(self.predictor.classes), self.predictor.palette
+
+    def __call__(
+        self,
+        images: Source | Iterable[Source],
+        batch_size: int = 1,
+        logits: bool = False,
+        points: bool = False,
+        progress: bool = True,
+    ) -> list[Segmentation]:
+        """Segment images and keep all results; see :meth:`iterate` for many.
+
+        Args:
+            images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, an array
+                as OpenCV reads it, (H, W, 3), BGR, uint8, or any number of these.
+            batch_size (int): Images of one size that are predicted together. Defaults to 1.
+            logits (bool): Whether to give the logits too. Defaults to False.
+            points (bool): Whether to give the points of each rendering step too. Defaults to False.
+            progress (bool): Whether to show a progress bar on stderr if rich is installed. Defaults
+                to True.
+
+        Returns:
+            list[Segmentation]: The segmentation of each image, in their order.
+
+        Raises:
+            InputError: If an image cannot be read or is none, or the model has no such result.
+        """
+        total = (
+            len(images) if isinstance(images, Sequence) and not isinstance(images, str) else None
+        )
+        results = []
+        with progress_bar(total, progress) as bar:
+            for result in self.iterate(images, batch_size, logits, points):
+                results.append(result)
+                bar.advance()
+        return results
+
+    def iterate(
+        self,
+        images: Source | Iterable[Source],
+        batch_size: int = 1,
+        logits: bool = False,
+        points: bool = False,
+    ) -> Iterator[Segmentation]:
+        """Segment images one after the other.
+
+        No more images are read than make up a batch, and no result is kept.
+
+        Args:
+            images (str | Path | np.ndarray | Iterable): As :meth:`__call__` takes them.
+            batch_size (int): Images of one size that are predicted together. Defaults to 1.
+            logits (bool): Whether to give the logits too. Defaults to False.
+            points (bool): Whether to give the points of each rendering step too. Defaults to False.
+
+        Yields:
+            Segmentation: The segmentation of each image, in their order.
+
+        Raises:
+            InputError: If an image cannot be read or is none, or the model has no such result.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: a batch has at least one image.")
+        arrays = each_image(images)
+        while batch := [*islice(arrays, batch_size)]:
+            yield from self.segment_batch(batch, logits, points)
+
+    def segment_batch(
+        self, images: Sequence[np.ndarray], logits: bool = False, points: bool = False
+    ) -> list[Segmentation]:
+        """Segment arrays, those of one size together.
+
+        Args:
+            images (Sequence[np.ndarray]): BGR images, (H, W, 3), uint8, of any sizes.
+            logits (bool): Whether to give the logits too. Defaults to False.
+            points (bool): Whether to give the points of each rendering step too. Defaults to False.
+
+        Returns:
+            list[Segmentation]: The segmentation of each image, in their order.
+
+        Raises:
+            InputError: If an array is no such image, does not fit into memory, or the model has no
+                such result.
+        """
+        for image in images:
+            check_array(image)
+        results: dict[int, Segmentation] = {}
+        # Those of one size alone: padding would change what a network sees, and so the labels.
+        for shape in dict.fromkeys(image.shape for image in images):
+            same = [k for k, image in enumerate(images) if image.shape == shape]
+            found = self.predictor.segment_batch([images[k] for k in same], logits)
+            results.update(zip(same, found, strict=True))
+        if points:
+            for k, image in enumerate(images):
+                results[k].points = self._points(image)
+        return [results[k] for k in range(len(images))]
 
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Label every pixel of an image.
@@ -57,12 +193,18 @@ class PointRendInferencer:
 
         Returns:
             np.ndarray: Class indices, (H, W), int64.
-        """
-        with torch.no_grad():
-            sample = self.model.test_step(self._prepare(image))[0]
-        return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
 
-    def explain(self, image: np.ndarray) -> Explanation:
+        Raises:
+            InputError: If the array is no such image or does not fit into memory.
+        """
+        return self.segment_batch([image])[0].labels
+
+    @property
+    def can_explain(self) -> bool:
+        """Whether the model can tell its points: an exported one cannot."""
+        return hasattr(self.predictor, "explain")
+
+    def explain(self, image: np.ndarray) -> "Explanation":
         """Label an image and tell what the coarse head saw and where the points fell.
 
         Args:
@@ -72,28 +214,47 @@ class PointRendInferencer:
             Explanation: Coarse labels, points of each step, final labels.
 
         Raises:
-            InputError: If the model has no :class:`PointRendHead`.
+            InputError: If the model has no :class:`PointRendHead`, or is an exported one.
         """
-        return explain(self.model, self._prepare(image))
+        check_array(image)
+        if not self.can_explain:
+            raise InputError("An exported model keeps its points to itself; use its checkpoint.")
+        return self.predictor.explain(image)
 
-    def _prepare(self, image: np.ndarray) -> dict:
-        shape = image.shape[:2]
-        sample = self._pipeline(
-            {"img": image, "img_shape": shape, "ori_shape": shape, "img_path": "", "seg_fields": []}
-        )
-        return {key: [value] for key, value in sample.items()}
+    def _points(self, image: np.ndarray) -> list[np.ndarray]:
+        height, width = image.shape[:2]
+        size = np.array([width, height], dtype=np.float32)
+        return [step.xy / size for step in self.explain(image).steps]
 
 
-def _classes_and_palette(
-    dataset_meta: dict, dataset_cfg: dict
-) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Names and RGB colors of the classes, from the checkpoint if it has them, else the config."""
-    known = {key.lower(): value for key, value in dataset_meta.items()}
-    if not {"classes", "palette"} <= known.keys():
-        known = {**DATASETS.get(dataset_cfg.type).METAINFO, **dataset_cfg.get("metainfo", {})}
-    if not {"classes", "palette"} <= known.keys():
+def is_exported(model: object) -> bool:
+    """Whether a model is the path of an exported one, which needs no PyTorch."""
+    return isinstance(model, str | PathLike) and Path(model).suffix.lower() == ".onnx"
+
+
+def _exported_model(model: str | PathLike, device: str | None, settings: list[str]) -> "OnnxModel":
+    if settings:
+        raise InputError(f"{model} is an exported model, which takes no {', '.join(settings)}.")
+    from .onnx_model import OnnxModel
+
+    return OnnxModel(model, device)
+
+
+def _config_and_weights(
+    model: "str | PathLike | Config", weights: str | PathLike | None, overrides: dict | None
+) -> "tuple[Config, str | PathLike]":
+    try:
+        import mmseg  # noqa: F401
+    except ImportError as error:
         raise InputError(
-            "Neither checkpoint nor config names classes and palette; set "
-            "test_dataloader.dataset.metainfo=dict(classes=..., palette=...)."
-        )
-    return tuple(known["classes"]), [list(color) for color in known["palette"]]
+            f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
+        ) from error
+    from .command_line import read_config
+    from .zoo import fetch_weights, find_config
+
+    if isinstance(model, str | PathLike):
+        cfg = read_config(find_config(model), overrides)
+        return cfg, fetch_weights(str(model)) if weights is None else weights
+    if overrides or weights is None:
+        raise InputError("A Config needs weights and takes no overrides; change it itself.")
+    return model, weights

@@ -1,3 +1,4 @@
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,84 +9,9 @@ import pytest
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.images import (
-    find_images,
-    read_image,
-    write_jpeg,
-    write_label_png,
-    write_png,
-)
+from mmseg_pointrend.images import read_image, write_jpeg, write_label_png, write_png
 
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
-
-
-def touch(folder: Path, *names: str) -> list[Path]:
-    paths = [folder / name for name in names]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return paths
-
-
-def targets(found: dict[Path, Path]) -> dict[str, str]:
-    return {path.name: target.as_posix() for path, target in found.items()}
-
-
-def test_files_keep_their_order_and_lose_their_folder(tmp_path: Path) -> None:
-    paths = touch(tmp_path, "b.jpg", "deep/a.b.png", "c")
-    found = find_images(map(str, paths))
-    assert list(found) == paths
-    assert targets(found) == {"b.jpg": "b", "a.b.png": "a.b", "c": "c"}
-
-
-def test_a_folder_is_searched_in_depth_for_images_alone(tmp_path: Path) -> None:
-    touch(tmp_path, "b.JPG", "a.png", "sub/a.jpeg", "sub/deep/z.tif", "notes.txt", "sub/x.json")
-    (tmp_path / "folder.png").mkdir()
-    found = find_images([str(tmp_path)])
-    assert list(found) == sorted(found)
-    assert targets(found) == {
-        "a.png": "a",
-        "b.JPG": "b",
-        "a.jpeg": "sub/a",
-        "z.tif": "sub/deep/z",
-    }
-
-
-def test_patterns_name_files_alone(tmp_path: Path) -> None:
-    touch(tmp_path, "a1.png", "a2.png", "b.png", "sub/a3.png")
-    assert targets(find_images([str(tmp_path / "a*.png")])) == {"a1.png": "a1", "a2.png": "a2"}
-    found = find_images([str(tmp_path / "**" / "*")])
-    assert targets(found).keys() == {"a1.png", "a2.png", "b.png", "a3.png"}
-
-
-def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
-    (path,) = touch(tmp_path, "a[1].png")
-    assert list(find_images([str(path)])) == [path]
-
-
-def test_an_image_named_twice_is_one_image(tmp_path: Path) -> None:
-    (path,) = touch(tmp_path, "a.png")
-    assert list(find_images([str(path), str(tmp_path / "*.png"), str(tmp_path)])) == [path]
-
-
-@pytest.mark.parametrize("name", ["gone.png", "*.gone", "empty"])
-def test_an_input_that_matches_nothing_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "empty").mkdir()
-    touch(tmp_path, "a.png", "empty/notes.txt")
-    with pytest.raises(InputError, match="no such image"):
-        find_images([str(tmp_path / "a.png"), str(tmp_path / name)])
-
-
-@pytest.mark.parametrize(("first", "second"), [("a.png", "a.jpg"), ("x/a.png", "y/a.png")])
-def test_images_of_one_output_are_refused(tmp_path: Path, first: str, second: str) -> None:
-    paths = touch(tmp_path, first, second)
-    with pytest.raises(InputError) as error:
-        find_images(map(str, paths))
-    assert str(paths[0]) in str(error.value)
-    assert str(paths[1]) in str(error.value)
-    # below one folder they keep apart
-    if paths[0].parent != paths[1].parent:
-        assert len(find_images([str(tmp_path)])) == 2
 
 
 def test_reads_color_as_opencv_does(tmp_path: Path, image: np.ndarray) -> None:
@@ -210,7 +136,6 @@ def test_a_new_version_that_fails_leaves_the_old_one(
 
     if failing == "write":
         monkeypatch.setattr(Path, "write_bytes", half)
-        monkeypatch.setattr(Image.Image, "save", lambda _image, target, **kw: half(target))
     else:
         monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(InputError, match=f"{name}: cannot be written"):
@@ -227,3 +152,39 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match=name):
         WRITERS[name](tmp_path / "out" / name, image)
+
+
+def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    path = tmp_path / "photo.jpg"
+    preview = io.BytesIO()
+    Image.fromarray(image[::4, ::4, ::-1]).save(preview, "JPEG")
+    segment = b"Exif\0\0" + preview.getvalue()
+    for settings in ({}, {"progressive": True}, {"quality": 100, "subsampling": 0}):
+        Image.fromarray(image[..., ::-1]).save(path, **settings)
+        content = path.read_bytes()
+        length = (len(segment) + 2).to_bytes(2, "big")
+        content = content[:2] + b"\xff\xe1" + length + segment + content[2:]
+        for whole in (content, content + b"\0 what a camera appends \xff\xd8"):
+            path.write_bytes(whole)
+            assert read_image(path).shape == image.shape
+        for end in range(2, len(content) - 1, 7):
+            path.write_bytes(content[:end])
+            with pytest.raises(InputError, match="truncated"):
+                read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("largest", "is_read"), [(0, True), (255, False), (4095, False), (4096, True)]
+)
+def test_16_bits_that_are_not_in_use_are_refused(
+    tmp_path: Path, largest: int, is_read: bool
+) -> None:
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.full((3, 4), largest, dtype=np.uint16))
+    if is_read:
+        assert read_image(path).max() == largest // 256
+    else:
+        with pytest.raises(InputError, match=f"values up to {largest} only"):
+            read_image(path)

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +9,9 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_pointrend import ShapesDataset
+from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
 from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.images import write_png
 from mmseg_pointrend.inferencer import PointRendInferencer
 
 
@@ -24,7 +28,7 @@ def test_classes_and_palette_come_with_the_checkpoint(
     assert inferencer.classes == ShapesDataset.METAINFO["classes"]
     assert inferencer.palette == [list(color) for color in ShapesDataset.METAINFO["palette"]]
     bare = tmp_path / "bare.pth"
-    torch.save(inferencer.model.state_dict(), bare)
+    torch.save(inferencer.predictor.model.state_dict(), bare)
     again = build(tiny_config, bare)
     assert again.classes == inferencer.classes
     assert again.palette == inferencer.palette
@@ -38,9 +42,10 @@ def test_segments_as_the_dataset_pipeline_does(
     assert labels.shape == image.shape[:2]
     assert labels.dtype == np.int64
     pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).float()
-    mean, std = inferencer.model.data_preprocessor.mean, inferencer.model.data_preprocessor.std
+    model = inferencer.predictor.model
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
     with torch.no_grad():
-        logits = inferencer.model(((pixels - mean) / std).unsqueeze(0), mode="predict")
+        logits = model(((pixels - mean) / std).unsqueeze(0), mode="predict")
     assert np.array_equal(labels, logits[0].pred_sem_seg.data[0].numpy())
 
 
@@ -134,3 +139,170 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny_config: Path, checkpoint
     cfg = Config.fromfile(tiny_config)
     cfg.merge_from_dict(wider)
     assert PointRendInferencer(cfg, checkpoint, device="cpu", allow_partial=True)
+
+
+@pytest.fixture
+def inferencer(tiny_config: Path, checkpoint: Path) -> PointRendInferencer:
+    return PointRendInferencer(tiny_config, checkpoint, device="cpu")
+
+
+@pytest.fixture
+def images(image: np.ndarray) -> list[np.ndarray]:
+    """Five images of two sizes."""
+    return [image, image[:30], image[::-1], 255 - image, image[:30, ::-1]]
+
+
+def test_takes_paths_arrays_folders_patterns_and_generators(
+    inferencer: PointRendInferencer, image: np.ndarray, tmp_path: Path
+) -> None:
+    expected = inferencer.segment(image)
+    path = tmp_path / "in" / "a.png"
+    write_png(path, image)
+    sources = [image, path, str(path), path.parent, str(path.parent / "*.png")]
+    sources += [[path, image], (source for source in (image, str(path)))]
+    for source in sources:
+        found = inferencer(source, progress=False)
+        assert found
+        for result in found:
+            assert result.labels.dtype == np.int64
+            np.testing.assert_array_equal(result.labels, expected)
+            assert result.logits is None
+            assert result.points is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_batches_give_what_images_give_one_by_one(
+    inferencer: PointRendInferencer, images: list[np.ndarray], batch_size: int
+) -> None:
+    found = inferencer(images, batch_size=batch_size, progress=False)
+    for image, result in zip(images, found, strict=True):
+        np.testing.assert_array_equal(result.labels, inferencer.segment(image))
+
+
+def test_logits_and_points_on_request(
+    inferencer: PointRendInferencer, images: list[np.ndarray]
+) -> None:
+    before = [inferencer.segment(image) for image in images]
+    found = inferencer(images, batch_size=3, logits=True, points=True, progress=False)
+    for image, labels, result in zip(images, before, found, strict=True):
+        np.testing.assert_array_equal(result.labels, labels)
+        assert result.logits.shape == (6, *image.shape[:2])
+        assert result.logits.dtype == np.float32
+        np.testing.assert_array_equal(result.logits.argmax(axis=0), labels)
+        steps = inferencer.explain(image).steps
+        for points, step in zip(result.points, steps, strict=True):
+            assert points.dtype == np.float32
+            assert 0 <= points.min() <= points.max() <= 1
+            np.testing.assert_allclose(points * image.shape[1::-1], step.xy, rtol=1e-5)
+    # a model that was asked for logits goes on giving labels without building any
+    assert isinstance(inferencer.predictor.model, LabelEncoderDecoder)
+    assert not inferencer.predictor.model._predicts_logits
+
+
+def test_reads_no_more_images_than_a_batch_has(
+    inferencer: PointRendInferencer, image: np.ndarray
+) -> None:
+    read = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal read
+        while True:
+            read += 1
+            yield image
+
+    results = inferencer.iterate(endless(), batch_size=2)
+    assert read == 0
+    for done in range(1, 6):
+        next(results)
+        assert read <= done + 1
+
+
+def test_threads_give_what_one_gives(inferencer: PointRendInferencer, image: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (24 + k, 60 - k, 3), dtype=np.uint8) for k in range(16)]
+    expected = [inferencer.segment_batch([image], logits=True)[0] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        ask = partial(inferencer.segment_batch, logits=True, points=True)
+        rounds = [pool.submit(ask, [image]) for _ in range(3) for image in images]
+        labels = [pool.submit(inferencer.segment, image) for _ in range(3) for image in images]
+    for k, (full, alone) in enumerate(zip(rounds, labels, strict=True)):
+        wanted = expected[k % len(images)]
+        np.testing.assert_array_equal(full.result()[0].labels, wanted.labels)
+        np.testing.assert_array_equal(full.result()[0].logits, wanted.logits)
+        np.testing.assert_array_equal(alone.result(), wanted.labels)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4), dtype=np.uint8),
+        np.zeros((4, 4, 4), dtype=np.uint8),
+        np.zeros((1, 4, 4, 3), dtype=np.uint8),
+        np.zeros((4, 4, 3), dtype=np.float32),
+        np.zeros((0, 4, 3), dtype=np.uint8),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(
+    inferencer: PointRendInferencer, wrong: np.ndarray
+) -> None:
+    for ask in (inferencer.segment, inferencer.explain, inferencer):
+        with pytest.raises(InputError, match="is no image"):
+            ask(wrong)
+
+
+def test_settings_that_make_no_sense_are_refused(
+    tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, image: np.ndarray
+) -> None:
+    with pytest.raises(InputError, match="batch_size=0"):
+        inferencer(image, batch_size=0)
+    with pytest.raises(InputError, match="dtype='int8'"):
+        PointRendInferencer(tiny_config, checkpoint, dtype="int8")
+    with pytest.raises(InputError, match="Device 'gpu7' cannot be used"):
+        PointRendInferencer(tiny_config, checkpoint, device="gpu7")
+    with pytest.raises(InputError, match="no weights of it are published"):
+        PointRendInferencer(tiny_config)
+    with pytest.raises(InputError, match="needs weights"):
+        PointRendInferencer(Config.fromfile(tiny_config))
+    with pytest.raises(InputError, match="nearest are"):
+        PointRendInferencer("pointrend_r18_shape")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_types_give_nearly_the_same_labels(
+    tiny_config: Path,
+    checkpoint: Path,
+    inferencer: PointRendInferencer,
+    image: np.ndarray,
+    dtype: str,
+) -> None:
+    other = PointRendInferencer(
+        tiny_config, checkpoint, device="cpu", dtype=dtype, channels_last=True
+    )
+    assert (other.segment(image) == inferencer.segment(image)).mean() > 0.9
+    assert next(other.predictor.model.backbone.conv1.parameters()).dtype == getattr(torch, dtype)
+
+
+def test_a_compiler_that_does_not_work_is_an_error_of_one_line(
+    tiny_config: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: torch.nn.Module, **settings: object) -> None:
+        assert settings == {"dynamic": True}
+
+        def forward(*args: object) -> None:
+            raise RuntimeError("no C++ compiler\nSet TORCHDYNAMO_VERBOSE=1 for more")
+
+        self.forward = forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", fail)
+    with pytest.raises(InputError, match=r"on cpu \(no C\+\+ compiler\); leave out --compile") as e:
+        PointRendInferencer(tiny_config, checkpoint, device="cpu", compile=True)
+    assert "TORCHDYNAMO" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same_labels(
+    tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, images: list[np.ndarray]
+) -> None:
+    compiled = PointRendInferencer(tiny_config, checkpoint, device="cpu", compile=True)
+    for image in images:
+        assert (compiled.segment(image) == inferencer.segment(image)).mean() > 0.99

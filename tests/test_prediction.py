@@ -87,23 +87,33 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_done(
     assert {name for name in names(out) if name.endswith(".png")} == {"a.png", "b.png", "sub/a.png"}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
 def test_an_image_that_the_model_cannot_bear_is_reported(
+    error: Exception,
     inferencer: PointRendInferencer,
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    segment = PointRendInferencer.segment
+    predictor = inferencer.predictor
+    prepare = predictor.model.data_preprocessor.forward
 
-    def out_of_memory(self: PointRendInferencer, image: np.ndarray) -> np.ndarray:
-        if image.shape[:2] == (70, 30):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return segment(self, image)
+    def out_of_memory(data: dict, training: bool = False) -> dict:
+        if data["inputs"][0].shape[-2:] == (70, 30):
+            raise error
+        return prepare(data, training)
 
-    monkeypatch.setattr(PointRendInferencer, "segment", out_of_memory)
+    monkeypatch.setattr(predictor.model.data_preprocessor, "forward", out_of_memory)
     failures = predict_files(inferencer, [str(folder)], tmp_path / "out")
     assert len(failures) == 1
-    assert "b.jpg" in failures[0]
+    assert "b.jpg: not enough memory for an image of 30x70 pixels" in failures[0]
     assert {"a.png", "sub/a.png"} <= names(tmp_path / "out")
 
 
@@ -116,16 +126,14 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one(
     out = tmp_path / "out"
     predict_files(inferencer, [str(folder)], out)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    save = Image.Image.save
+    write_bytes = Path.write_bytes
 
-    def full_disk(image: Image.Image, target: Path, **kwargs: object) -> None:
-        save(image, target, **kwargs)
-        if "b.png" in str(target):
-            with open(target, "r+b") as file:
-                file.truncate(20)
+    def full_disk(target: Path, content: bytes) -> None:
+        write_bytes(target, content[:20] if "b.png" in target.name else content)
+        if "b.png" in target.name:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     failures = predict_files(inferencer, [str(folder)], out)
     assert len(failures) == 1
     assert "b.png" in failures[0]

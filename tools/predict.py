@@ -1,46 +1,116 @@
-"""Predict images: tools/predict.py CONFIG CHECKPOINT INPUT... --out DIR [--show-points]"""
+"""Predict images with a trained or an exported model.
+
+tools/predict.py CONFIG CHECKPOINT INPUT... --out DIR [--show-points]
+tools/predict.py MODEL.onnx INPUT... --out DIR        (without PyTorch)
+"""
 
 import argparse
 import sys
 
-from mmengine.config import DictAction
+import cv2
 
-from mmseg_pointrend.command_line import one_line_errors, read_config
-from mmseg_pointrend.inferencer import PointRendInferencer
+from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.prediction import predict_files
+from mmseg_pointrend.tiling import Tiling
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Predict images and write masks and overlays.")
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files, folders or globs")
+    parser.add_argument(
+        "model",
+        metavar="CONFIG | MODEL.onnx",
+        help="config file, model of our zoo, or exported model",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="[CHECKPOINT] INPUT",
+        help="image files, folders or globs; before them the checkpoint, if the model is a config",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--show-points", action="store_true", help="also draw the steps and their points"
     )
     parser.add_argument("--device", help="such as cpu or cuda:1; by default a GPU if there is one")
     parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images predicted together"
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="predict images of any size in windows of this side, into tiled TIFF files",
+    )
+    parser.add_argument(
+        "--overlap", type=int, metavar="PIXELS", help="what neighboring windows share: 256"
+    )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="lay out features pixel by pixel"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network first, which takes minutes"
+    )
+    parser.add_argument(
         "--allow-partial",
         action="store_true",
         help="go on although the checkpoint lacks weights of the model",
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE"
+        "--trust-checkpoint", action="store_true", help="run code that the checkpoint carries"
     )
+    try:
+        from mmseg_pointrend.command_line import OverrideAction
+    except ImportError:  # without PyTorch there are no configs
+        parser.set_defaults(cfg_options={})
+    else:
+        parser.add_argument(
+            "--cfg-options", nargs="+", action=OverrideAction, default={}, metavar="KEY=VALUE"
+        )
     return parser.parse_args()
+
+
+def build_tiling(args: argparse.Namespace) -> Tiling | None:
+    if args.tile is None:
+        if args.overlap is not None:
+            raise InputError("--overlap is for windows; set --tile too.")
+        return None
+    return Tiling(args.tile, 256 if args.overlap is None else args.overlap)
+
+
+def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
+    """Build the model; takes the checkpoint from ``args.inputs`` if it needs one."""
+    model, weights = args.model, None
+    if is_exported(model):
+        if args.cfg_options:
+            raise InputError(f"{model} is an exported model; --cfg-options are for configs.")
+    else:
+        weights = args.inputs.pop(0)
+        if not args.inputs:
+            raise InputError(f"{model} {weights}: name the checkpoint and at least one image.")
+    return PointRendInferencer(
+        model,
+        weights,
+        device=args.device,
+        dtype=args.dtype,
+        channels_last=args.channels_last,
+        compile=args.compile,
+        allow_partial=args.allow_partial,
+        trust_checkpoint=args.trust_checkpoint,
+        overrides=args.cfg_options,
+    )
 
 
 def main() -> None:
     args = parse_args()
+    # Of a broken file OpenCV says much; ours is one line that names it.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with one_line_errors():
-        inferencer = PointRendInferencer(
-            read_config(args.config, args.cfg_options),
-            args.checkpoint,
-            device=args.device,
-            allow_partial=args.allow_partial,
+        tiling = build_tiling(args)
+        failures = predict_files(
+            build_inferencer(args), args.inputs, args.out, args.show_points, args.batch_size, tiling
         )
-        failures = predict_files(inferencer, args.inputs, args.out, show_points=args.show_points)
     if failures:
         sys.exit(f"{len(failures)} of the images failed; see above.")
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_weights
 from ..datasets.drawing import render_shapes
-from ..images import find_images, read_image
+from ..images import read_image
+from ..inputs import find_images
 from ..points import stride16_cells
 from ..rendering.subdivision import Subdivision
 from ..segmentor import set_type_and_layout

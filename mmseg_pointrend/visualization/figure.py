@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..overlay import colorize
 from .explanation import Explanation
-from .overlay import colorize
 
 # Width of a panel, and between which shares of it its height stays for odd images.
 PANEL_INCHES = 3

@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +85,87 @@ def test_a_broken_image_is_named_and_the_status_is_1(
     assert "1 of the images failed" in done.stderr
     assert "Traceback" not in done.stderr
     assert names(tmp_path / "out") == {"photo.png", "photo_overlay.jpg"}
+
+
+# Runs tools/predict.py where imports of what exported models go without are refused.
+BARE = """
+import runpy, sys, types
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+# the package without its __init__, which is another matter
+package = types.ModuleType("mmseg_pointrend")
+package.__path__ = [{package!r}]
+sys.modules["mmseg_pointrend"] = package
+sys.argv = ["predict.py", *sys.argv[1:]]
+runpy.run_path({tool!r}, run_name="__main__")
+"""
+REFUSED = {"torch", "mmseg", "mmengine", "mmcv", "PIL", "rich", "matplotlib", "yaml", "scipy"}
+
+
+def test_exported_models_need_no_torch(photo: Path, tmp_path: Path) -> None:
+    package = str(TOOL.parents[1] / "mmseg_pointrend")
+    script = BARE.format(refused=REFUSED, package=package, tool=str(TOOL))
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-c", script, *arguments, str(photo), "--out", "out"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert run("gone.onnx").startswith("error: gone.onnx: no such")
+    assert run("config.py", "a.pth").startswith("error: config.py: without PyTorch")
+
+
+def test_tiles_are_the_mask_of_the_whole_image_where_it_fits_one(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, photo: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyvips")
+    tifffile = pytest.importorskip("tifffile")
+    command = ("predict", tiny_config, checkpoint, photo)
+    run_tool(*command, "--out", "whole")
+    run_tool(*command, "--out", "one", "--tile", "64", "--overlap", "16")
+    run_tool(*command, "--out", "more", "--tile", "32", "--overlap", "16")
+    assert names(tmp_path / "one") == names(tmp_path / "more") == {"photo.tif"}
+    with Image.open(tmp_path / "whole" / "photo.png") as mask:
+        whole = np.asarray(mask)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "one" / "photo.tif"), whole)
+    tiled = tifffile.imread(tmp_path / "more" / "photo.tif")
+    assert tiled.shape == whole.shape
+    assert tiled.max() < 6
+
+
+def test_batches_types_and_layouts(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, photo: Path, tmp_path: Path
+) -> None:
+    (photo.parent / "again.png").write_bytes(photo.read_bytes())
+    command = ("predict", tiny_config, checkpoint, photo.parent)
+    run_tool(*command, "--out", "one")
+    run_tool(*command, "--out", "two", "--batch-size", "2")
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+    run_tool(*command, "--out", "half", "--dtype", "bfloat16", "--channels-last")
+    assert names(tmp_path / "half") == names(tmp_path / "one")
+
+
+def test_a_killed_prediction_leaves_no_broken_file(
+    tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyvips")
+    pytest.importorskip("tifffile")
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.jpg")
+    tiles = ("--out", "out", "--tile", "80", "--overlap", "64", "--device", "cpu")
+    command = [sys.executable, TOOL, tiny_config, checkpoint, "large.jpg", *tiles]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        # 35 344 windows take longer than it takes to see the first
+        while process.poll() is None and not list(tmp_path.glob("out/*.partial")):
+            time.sleep(0.05)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not list(tmp_path.glob("out/large.tif"))

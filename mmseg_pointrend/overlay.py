@@ -1,4 +1,4 @@
-"""Label maps in color."""
+"""Label maps in color, with NumPy and OpenCV alone."""
 
 from collections.abc import Sequence
 

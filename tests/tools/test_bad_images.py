@@ -1,0 +1,226 @@
+"""What ``tools/predict.py`` makes of images, paths and arguments that nobody checked.
+
+The tables of docs/bad-input.md, "Images and paths", row by row: a mask of the image's own size, or
+one line that names what is wrong; never a traceback.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+Tool = Callable[..., None]
+RNG = np.random.default_rng(0)
+PHOTO = cv2.resize(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8), (53, 41))
+
+
+def saved(path: Path, mode: str = "RGB", **settings: object) -> None:
+    Image.fromarray(PHOTO[..., ::-1]).convert(mode).save(path, **settings)
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    saved(path, exif=exif)
+
+
+def cut(path: Path, share: float = 0.8) -> None:
+    saved(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def raw(path: Path, pixels: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+
+
+def unreadable(path: Path) -> None:
+    # a link to itself reads as badly for root as for anyone
+    path.symlink_to(path)
+
+
+class Case(NamedTuple):
+    """An image and what it gets: the (height, width) of its mask, or a part of the message."""
+
+    name: str
+    make: Callable[[Path], object]
+    gets: tuple[int, int] | str
+
+
+SIZE = PHOTO.shape[:2]
+IMAGES = [
+    Case("color.png", saved, SIZE),
+    Case("gray.png", lambda p: saved(p, "L"), SIZE),
+    Case("gray_alpha.png", lambda p: saved(p, "LA"), SIZE),
+    Case("alpha.png", lambda p: saved(p, "RGBA"), SIZE),
+    Case("palette.png", lambda p: saved(p, "P"), SIZE),
+    Case("bits.png", lambda p: saved(p, "1"), SIZE),
+    Case("cmyk.jpg", lambda p: saved(p, "CMYK"), SIZE),
+    Case("progressive.jpg", lambda p: saved(p, progressive=True), SIZE),
+    Case("turned.jpg", turned, SIZE[::-1]),
+    Case("turned.png", turned, SIZE[::-1]),
+    Case("deep.png", lambda p: raw(p, PHOTO.astype(np.uint16) * 257), SIZE),
+    Case("deep.tif", lambda p: raw(p, PHOTO.astype(np.uint16) * 257), SIZE),
+    Case("dark.png", lambda p: raw(p, PHOTO.astype(np.uint16) * 16), "is nearly black"),
+    Case("float.tif", lambda p: saved(p, "F"), "decoded"),
+    Case("dot.png", lambda p: raw(p, PHOTO[:1, :1]), (1, 1)),
+    Case("row.png", lambda p: raw(p, np.tile(PHOTO[:1], (1, 378, 1))[:, :20000]), (1, 20000)),
+    Case("column.png", lambda p: raw(p, np.tile(PHOTO[:, :1], (488, 1, 1))[:20000]), (20000, 1)),
+    Case("empty.png", Path.touch, "the file is empty"),
+    Case("text.jpg", lambda p: p.write_text("no image"), "not an image"),
+    Case("page.png", lambda p: p.write_text("<html>404</html>"), "not an image"),
+    Case("cut.png", cut, "not an image that can be decoded, or not a whole one"),
+    Case("cut.jpg", cut, "truncated"),
+    Case("cut.tif", cut, "decoded"),
+    Case("cut.webp", cut, "decoded"),
+    Case("end.jpg", lambda p: cut(p, 0.999), "truncated"),
+    Case("wrong_suffix.png", lambda p: saved(p, format="JPEG"), SIZE),
+    Case("no_suffix", lambda p: saved(p, format="PNG"), SIZE),
+    Case("with space.png", saved, SIZE),
+    Case("ünï 名.png", saved, SIZE),
+    Case("a[1]*.png", saved, SIZE),
+    Case("-o.png", saved, SIZE),
+    Case("line\nbreak.png", saved, SIZE),
+    Case("bytes\udcff.png", saved, SIZE),
+    Case("broken\nline\x1b[31m.png", Path.touch, r"line\x1b[31m.png: the file is empty"),
+    Case("x" * 250 + ".png", saved, "name too long"),
+    Case("loop.png", unreadable, "no such image"),
+    Case("folder.png", Path.mkdir, "no such image"),
+    Case("gone.png", lambda p: None, "no such image"),
+]
+
+
+@pytest.mark.parametrize("case", IMAGES, ids=lambda case: ascii(case.name[:24]))
+def test_an_image_gets_a_mask_of_its_size_or_one_line(
+    case: Case,
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "in" / case.name
+    path.parent.mkdir()
+    case.make(path)
+    command = ("predict", tiny_config, checkpoint, path, "--out", "out", "--device", "cpu")
+    if not isinstance(case.gets, str):
+        run_tool(*command)
+        (mask,) = (tmp_path / "out").glob("*.png")
+        with Image.open(mask) as labels:
+            assert labels.size == case.gets[::-1]
+        return
+    with pytest.raises(SystemExit) as exit_status:
+        run_tool(*command)
+    lines = [*capfd.readouterr().err.splitlines(), *str(exit_status.value.code).splitlines()]
+    (line,) = [line for line in lines if case.gets in line]
+    assert ascii(case.name).strip("'")[:24] in line or case.name[:24] in line
+    assert not any("Traceback" in line for line in lines)
+    # nothing is left of what failed
+    assert not [*(tmp_path / "out").glob("*")] or case.name.startswith("x")
+
+
+ARGUMENTS = [
+    ("photo.png", "--batch-size 0", "--batch-size 0"),
+    ("photo.png", "--batch-size -3", "--batch-size -3"),
+    ("photo.png", "--tile 0", "at least one pixel"),
+    ("photo.png", "--tile -2048", "at least one pixel"),
+    ("photo.png", "--tile 256 --overlap 256", "smaller than --tile"),
+    ("photo.png", "--tile 256 --overlap -2", "not negative"),
+    ("photo.png", "--tile 2000 --overlap 100", "multiple of 16"),
+    ("photo.png", "--overlap 64", "set --tile too"),
+    ("photo.png", "--tile 512 --overlap 0 --show-points", "neither --show-points"),
+    ("photo.png", "--tile 512 --overlap 0 --batch-size 2", "nor --batch-size"),
+    ("photo.png", "--device gpu7", "Device 'gpu7'"),
+    ("photo.png", "--cfg-options model.decode_head.nose=1", "nose"),
+    ("photo.png", "--cfg-options word", "expected KEY=VALUE"),
+    ("photo.png", "--cfg-options model.decode_head.num_classes=0", "num_classes has to be"),
+    ("", "", "empty name"),
+    ("empty", "", "no such image"),
+    ("*.gone", "", "no such image"),
+    ("twice", "", "would both be written"),
+    ("photo.png", "--out in", "would be overwritten"),
+    ("photo.png", "--out in/photo.png", "cannot be written"),
+    ("deep", "--out linked", "leads out of"),
+]
+
+
+@pytest.mark.parametrize(("source", "options", "message"), ARGUMENTS)
+def test_arguments_that_make_no_sense_get_one_line(
+    source: str,
+    options: str,
+    message: str,
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("in/empty", "in/twice", "in/deep/sub", "linked", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "linked" / "sub").symlink_to(tmp_path / "elsewhere")
+    for name in ("photo.png", "twice/a.png", "twice/a.jpg", "deep/sub/a.png"):
+        saved(tmp_path / "in" / name)
+    before = (tmp_path / "in" / "photo.png").read_bytes()
+    given = source and f"in/{source}"
+    with pytest.raises(SystemExit) as exit_status:
+        run_tool("predict", tiny_config, checkpoint, given, "--out", "out", *options.split())
+    lines = [*capfd.readouterr().err.splitlines(), *str(exit_status.value.code).splitlines()]
+    assert len([line for line in lines if message in line]) == 1
+    assert not any("Traceback" in line for line in lines)
+    assert (tmp_path / "in" / "photo.png").read_bytes() == before
+    assert not os.listdir(tmp_path / "elsewhere")
+
+
+def test_a_model_that_is_none_gets_one_line(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    saved(tmp_path / "photo.png")
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "text.py").write_text("model = dict(")
+    for command, message in (
+        (["pointrend_r50_city", checkpoint, "photo.png"], "nearest are"),
+        (["gone.py", checkpoint, "photo.png"], r"gone\.py: no such config"),
+        ([tmp_path, checkpoint, "photo.png"], "no such config"),
+        (["text.py", checkpoint, "photo.png"], "not a valid config"),
+        ([tiny_config, checkpoint], "name the checkpoint and at least one image"),
+        ([tiny_config, "photo.png", "photo.png"], r"photo\.png"),
+        (["gone.onnx", "photo.png"], r"gone\.onnx"),
+        (["text.onnx", "photo.png"], r"text\.onnx"),
+        (["text.onnx", "photo.png", "--compile"], "takes no compile"),
+        (["text.onnx", "photo.png", "--cfg-options", "a=1"], "are for configs"),
+    ):
+        with pytest.raises(SystemExit, match=rf"^error: .*{message}[^\n]*$"):
+            run_tool("predict", *command, "--out", "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_what_was_written_before(
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a.png", "b.png"):
+        saved(tmp_path / name)
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name.startswith(".b"):
+            write(path, content[:10])
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SystemExit, match="1 of the images failed"):
+        run_tool("predict", tiny_config, checkpoint, "a.png", "b.png", "--out", "out")
+    assert "No space left on device" in capfd.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a_overlay.jpg"}
+    with Image.open(tmp_path / "out" / "a.png") as mask:
+        mask.load()
