@@ -35,12 +35,13 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
     batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
-    values = 0
-    for neighbor, weight in zip(index.unbind(-1), weights.unbind(-1), strict=True):
-        row = torch.div(neighbor, maps.shape[-1], rounding_mode="floor")
-        col = neighbor - row * maps.shape[-1]
-        # (B, N, C): rows of memory where the map is channels_last
-        values = values + maps[batch, :, row, col] * weight.unsqueeze(-1)
+    # All neighbors at once: each reading of its own would have a gradient as large as the maps.
+    neighbors = index.flatten(1)
+    row = torch.div(neighbors, maps.shape[-1], rounding_mode="floor")
+    col = neighbors - row * maps.shape[-1]
+    # (B, N, 4, C): rows of memory where the map is channels_last
+    values = maps[batch, :, row, col].unflatten(1, index.shape[1:])
+    values = (values * weights.unsqueeze(-1)).sum(dim=2)
     return values.to(maps.dtype).transpose(1, 2)
 
 

@@ -13,7 +13,6 @@ from mmseg.utils import SampleList
 from torch import Tensor
 
 from .errors import InputError
-from .precision import set_type_and_layout  # noqa: F401
 
 
 class LabelSample(SegDataSample):

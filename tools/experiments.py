@@ -26,6 +26,7 @@ EXPERIMENTS = [
     # What prediction alone can change. A 360x480 image has 660 stride-16 cells.
     *(_predict(f"points_{n}", "subdivision_num_points", n) for n in (165, 1320, 2640, 5280, 10560)),
     *(_predict(f"steps_{n}", "subdivision_steps", n) for n in (0, 1, 2, 3)),
+    *(_predict(f"min_margin_{m}", "min_margin", m) for m in (1, 2, 4)),
     _predict("rendered_by_prob_margin", "uncertainty", "prob_margin"),
     # How the training points are chosen.
     Experiment(

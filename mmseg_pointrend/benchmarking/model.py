@@ -16,8 +16,8 @@ from ..datasets.drawing import render_shapes
 from ..images import read_image
 from ..inputs import find_images
 from ..points import stride16_cells
+from ..precision import set_type_and_layout
 from ..rendering.subdivision import Subdivision
-from ..segmentor import set_type_and_layout
 from . import mmseg
 from .measure import Measurement, compare
 
