@@ -40,6 +40,12 @@ EXPERIMENTS = [
         {f"{SAMPLER}.oversample_ratio": 10, f"{SAMPLER}.importance_sample_ratio": 1},
     ),
     Experiment("sampler_border", f"{DEEPLAB}.py", {f"{SAMPLER}.padding_mode": "border"}),
+    Experiment(
+        "sampler_border_points_1320",
+        f"{DEEPLAB}.py",
+        {f"{RENDERER}.subdivision_num_points": 1320},
+        weights_of="sampler_border",
+    ),
     Experiment("detached_coarse", f"{DEEPLAB}.py", {"model.decode_head.detach_coarse": True}),
     Experiment("train_points_1280", f"{DEEPLAB}.py", {f"{SAMPLER}.num_points": 1280}),
     Experiment(

@@ -45,8 +45,12 @@ class LoadCheckedAnnotations(LoadAnnotations):
             raise
         except Exception as error:  # whatever a decoder makes of broken bytes
             raise _unreadable(path, "a label map", error) from error
-        shape, size = results["gt_seg_map"].shape, results.get("ori_shape")
-        if len(shape) != 2:
+        labels, size = results["gt_seg_map"], results.get("ori_shape")
+        if labels.ndim < 2 and size is not None and labels.size == size[0] * size[1]:
+            # MMSegmentation squeezes maps that are one pixel high or wide
+            labels = results["gt_seg_map"] = labels.reshape(size[:2])
+        shape = labels.shape
+        if len(shape) > 2:
             raise InputError(
                 f"{path} is a color image; labels are 8-bit PNG files of class indices, gray or "
                 "with a palette."
