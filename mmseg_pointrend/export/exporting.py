@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..torch_model import TorchModel
 from ..version import __version__
 from .formats import FORMATS, trace, write_onnx, write_pt2
-from .graph import PixelGraph, resize_of
+from .graph import PixelGraph, resize_of, takes_rgb
 
 # Most that TensorRT's TopK gives.
 TENSORRT_TOPK = 3840
@@ -95,7 +95,7 @@ def _preprocessing(graph: PixelGraph) -> dict:
     return {
         "in_graph": True,
         "resize": None if graph.resize is None else graph.resize._asdict(),
-        "channels": "rgb" if settings._channel_conversion else "bgr",
+        "channels": "rgb" if takes_rgb(settings) else "bgr",
         "mean": settings.mean.flatten().tolist() if normalizes else None,
         "std": settings.std.flatten().tolist() if normalizes else None,
         "padding": {**settings.test_cfg, "value": settings.pad_val} if settings.test_cfg else None,

@@ -117,7 +117,7 @@ class PixelGraph(nn.Module):
         does."""
         settings = self.model.data_preprocessor
         # It is handed BGR images, as OpenCV reads them.
-        if not settings._channel_conversion:
+        if not takes_rgb(settings):
             pixels = pixels.flip(1)
         if settings._enable_normalize:
             pixels = (pixels - settings.mean) / settings.std
@@ -159,3 +159,10 @@ def resize_of(cfg: Config) -> Resize | None:
 
 def _interpolate(maps: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+def takes_rgb(preprocessor: nn.Module) -> bool:
+    """Whether a data preprocessor turns the BGR images that it is handed into RGB ones."""
+    # MMSegmentation's own name for it, and MMEngine's, which OneDL's MMSegmentation has
+    names = ("channel_conversion", "_channel_conversion")
+    return any(getattr(preprocessor, name, False) for name in names)
