@@ -13,6 +13,7 @@ from mmseg_pointrend.benchmarking import (
     benchmark_train,
     print_table,
 )
+from mmseg_pointrend.benchmarking.scenes import WORST_CASES
 from mmseg_pointrend.command_line import one_line_errors, read_config
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r50_cityscapes.py"
@@ -28,6 +29,9 @@ def parse_args() -> argparse.Namespace:
     render.add_argument("--classes", type=int, default=19)
     render.add_argument("--points", type=int, default=8192, help="points of each of two steps")
     render.add_argument("--annotations", metavar="DIR", help="label images; default: drawn shapes")
+    render.add_argument(
+        "--worst-case", choices=WORST_CASES, help="logits that nothing is to be saved of"
+    )
     render.add_argument("--seed", type=int, default=0, help="which scene")
     render.add_argument(
         "--check", action="store_true", help="count labels unlike the dense way in float64"
@@ -86,6 +90,7 @@ def main() -> None:
                 classes=args.classes,
                 num_points=args.points,
                 annotations=args.annotations,
+                worst_case=args.worst_case,
                 seed=args.seed,
                 check=args.check,
                 **shared,

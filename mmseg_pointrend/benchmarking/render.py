@@ -11,7 +11,7 @@ from ..points import top2_margin
 from ..rendering import DenseRenderer, SparseRenderer
 from . import mmseg
 from .measure import Measurement, compare
-from .scenes import coarse_logits, label_map
+from .scenes import coarse_logits, label_map, worst_logits
 
 STEPS, STRIDE = 2, 4
 
@@ -27,6 +27,7 @@ def benchmark_render(
     channels_last: bool = False,
     against: Sequence[str] = ("mmseg", "dense"),
     annotations: str | None = None,
+    worst_case: str | None = None,
     seed: int = 0,
     rounds: int = 7,
     check: bool = False,
@@ -49,6 +50,8 @@ def benchmark_render(
         against (Sequence[str]): Other sides: 'mmseg', ``PointHead`` and an argmax; 'dense',
             :class:`DenseRenderer` and an argmax. Defaults to both.
         annotations (str, optional): Folder of label images. Defaults to None: draw shapes.
+        worst_case (str, optional): Render :func:`worst_logits` of this case instead of a scene.
+            Defaults to None.
         seed (int): Which scene, and of all random numbers. Defaults to 0.
         rounds (int): Timed runs of each side. Defaults to 7.
         check (bool): Whether to count the labels that differ from those of the dense renderer in
@@ -59,7 +62,11 @@ def benchmark_render(
     """
     torch.manual_seed(seed)
     place = torch.device(device)
-    coarse = coarse_logits(label_map(size, annotations, seed), classes, STRIDE, seed).to(place)
+    if worst_case is None:
+        coarse = coarse_logits(label_map(size, annotations, seed), classes, STRIDE, seed)
+    else:
+        coarse = worst_logits(worst_case, classes, (size[0] // STRIDE, size[1] // STRIDE))
+    coarse = coarse.to(place)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     fine = torch.randn(1, channels, *coarse.shape[-2:], device=place).to(dtype)
     fine = fine.contiguous(memory_format=layout)

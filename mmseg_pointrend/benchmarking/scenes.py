@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..inputs import find_images
 
 IGNORED = 255
+WORST_CASES = ("constant", "ties", "checkerboard", "noise")
 
 
 def label_map(size: tuple[int, int], annotations: str | None = None, seed: int = 0) -> np.ndarray:
@@ -67,6 +68,29 @@ def coarse_logits(labels: np.ndarray, classes: int, stride: int = 4, seed: int =
     blobs = torch.randn(1, classes, *(-(-n // 8) for n in size), generator=generator)
     blobs = F.interpolate(blobs, size=size, mode="bicubic")
     return 10 * shares + blobs + 0.1 * torch.randn(1, classes, *size, generator=generator)
+
+
+def worst_logits(case: str, classes: int, size: tuple[int, int]) -> Tensor:
+    """Logits without what makes rendering cheap: few boundaries, few uncertain pixels.
+
+    Args:
+        case (str): 'constant', one label everywhere; 'ties', all logits alike; 'checkerboard', two
+            labels in turns; 'noise'.
+        classes (int): Number of classes C, at least 2.
+        size (tuple[int, int]): (h, w) of the coarse map.
+
+    Returns:
+        Tensor: Logits, (1, C, h, w), float32.
+    """
+    logits = torch.zeros(1, classes, *size)
+    if case == "constant":
+        logits[:, 0] = 8
+    elif case == "checkerboard":
+        y, x = torch.meshgrid(*map(torch.arange, size), indexing="ij")
+        logits[:, :2] = 8 * torch.stack(((x + y) % 2, (x + y + 1) % 2))
+    elif case == "noise":
+        logits.normal_()
+    return logits
 
 
 def _draw_shapes(size: tuple[int, int], seed: int) -> np.ndarray:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmseg_pointrend.benchmarking.scenes import WORST_CASES
+
 Tool = Callable[..., None]
 
 SHARED = ("--rounds", 1, "--threads", 1)
@@ -26,6 +28,14 @@ def test_render(figures: Callable[..., dict]) -> None:
     assert list(rows) == ["sparse", "dense", "mmseg"]
     assert all(row["labels unlike float64"] == 0 for row in rows.values())
     assert rows["sparse"]["peak MiB"] < rows["mmseg"]["peak MiB"]
+
+
+@pytest.mark.parametrize("case", WORST_CASES)
+def test_render_at_its_worst(figures: Callable[..., dict], case: str) -> None:
+    size = ("--height", 64, "--width", 96)
+    rows = figures("render", *size, "--worst-case", case, "--against", "dense", "--check")
+    # where all logits tie any label is right, and float64 may choose others
+    assert case == "ties" or rows["sparse"]["labels unlike float64"] == 0
 
 
 def test_model(figures: Callable[..., dict], tiny_config: Path) -> None:
