@@ -11,6 +11,7 @@ from .decode_head import PointRendHead
 from .errors import InputError
 from .layouts import to_own_layout
 from .reading import read_data
+from .wrappers import bare_segmentor
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
@@ -60,7 +61,7 @@ def check_weights(
     Raises:
         InputError: If weights are missing, have other shapes or no place; names the first few.
     """
-    expected, given = _bare(model).state_dict(), _own_weights(model, state_dict)
+    expected, given = bare_segmentor(model).state_dict(), _own_weights(model, state_dict)
     problems = _problems(expected, given)
     is_coarse = not any(map(_is_of_point_head, given))
     if fresh_point_head and is_coarse:
@@ -100,13 +101,13 @@ def load_weights(
     checkpoint = read_checkpoint(path, trust)
     state_dict = checkpoint["state_dict"]
     check_weights(model, state_dict, path, allow_partial)
-    expected = _bare(model).state_dict()
+    expected = bare_segmentor(model).state_dict()
     fitting = {
         name: weight
         for name, weight in _own_weights(model, state_dict).items()
         if name in expected and weight.shape == expected[name].shape
     }
-    _bare(model).load_state_dict(fitting, strict=False)
+    bare_segmentor(model).load_state_dict(fitting, strict=False)
     if allow_partial:
         accept_incomplete_weights(model)
     return checkpoint.get("meta", {})
@@ -118,15 +119,8 @@ def accept_incomplete_weights(model: nn.Module) -> None:
         head.point_head_is_fresh, head.misfit = False, None
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """The segmentor inside of wrappers for distributed training or test-time augmentation."""
-    while not hasattr(model, "decode_head") and hasattr(model, "module"):
-        model = model.module
-    return model
-
-
 def _point_rend_heads(model: nn.Module) -> Iterator[tuple[str, PointRendHead]]:
-    for name, module in _bare(model).named_modules():
+    for name, module in bare_segmentor(model).named_modules():
         if isinstance(module, PointRendHead):
             yield f"{name}.", module
 

@@ -11,11 +11,15 @@ from statistics import mean, stdev
 
 from mmengine.config import Config
 
+from .benchmarking import mmseg
 from .command_line import read_config
 from .errors import InputError
+from .points import stride16_cells
+from .resuming import newest_whole_checkpoint
 from .testing import run_test
 
 METRICS = ("mIoU", "mBIoU", "mIoU_1px", "mIoU_2px", "mIoU_4px", "mIoU_8px", "mIoU_16px")
+METRICS_FILE = "metrics.json"  # there when an experiment is done
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,19 @@ class Experiment:
         name (str): Name of the row and of its folder.
         config (str): Config file, relative to the folder of the configs.
         options (dict): Overrides of nested keys, as ``--cfg-options`` has them. Defaults to none.
-        weights_of (str, optional): Name of the experiment whose weights are tested, for what
-            changes prediction only. Defaults to None: train.
+        as_mmseg (bool): Whether MMSegmentation's own PointRend takes the place of ours.
+            Defaults to False.
+        start_from (str, optional): Name of the experiment whose final weights training starts
+            from. Defaults to None: from the config's initialization.
+        weights_of (str, optional): Name of the experiment whose final weights are tested, for
+            what changes prediction only. Defaults to None: train.
     """
 
     name: str
     config: str
     options: dict = field(default_factory=dict)
+    as_mmseg: bool = False
+    start_from: str | None = None
     weights_of: str | None = None
 
 
@@ -58,19 +68,20 @@ def run_experiment(
         dict[str, float]: The metrics, read from metrics.json if the experiment is done already.
 
     Raises:
-        InputError: If the weights that it tests are not there yet, or training fails.
+        InputError: If the weights that it needs are not there yet, or training fails.
     """
     work_dir = out / experiment.name / f"seed_{seed}"
-    done = work_dir / "metrics.json"
+    done = work_dir / METRICS_FILE
     if done.exists():
         return json.loads(done.read_text())
-    options = {**experiment.options, "randomness.seed": seed}
-    cfg = read_config(configs / experiment.config, options)
-    if experiment.weights_of is None:
-        _train(experiment, options, work_dir, configs, train_tool, amp)
-        checkpoint = _final_checkpoint(work_dir, cfg)
+    cfg = _config(experiment, seed, configs)
+    if experiment.weights_of is not None:
+        checkpoint = _trained(out, experiment.weights_of, seed)
     else:
-        checkpoint = _final_checkpoint(out / experiment.weights_of / f"seed_{seed}", cfg)
+        if experiment.start_from is not None:
+            cfg.load_from = str(_trained(out, experiment.start_from, seed))
+        _train(experiment.name, cfg, work_dir, train_tool, amp)
+        checkpoint = newest_whole_checkpoint(work_dir)
     cfg.work_dir = str(work_dir)
     metrics = {name: float(value) for name, value in run_test(cfg, str(checkpoint)).items()}
     partial = done.with_suffix(".partial")
@@ -99,27 +110,32 @@ def markdown_table(rows: Iterable[tuple[str, Sequence[dict[str, float]]]]) -> st
     return "\n".join(lines)
 
 
-def _train(
-    experiment: Experiment,
-    options: dict,
-    work_dir: Path,
-    configs: Path,
-    train_tool: Path,
-    amp: bool,
-) -> None:
-    command = [sys.executable, str(train_tool), str(configs / experiment.config), "--resume"]
+def _config(experiment: Experiment, seed: int, configs: Path) -> Config:
+    cfg = read_config(configs / experiment.config)
+    if experiment.as_mmseg:
+        points = stride16_cells(cfg.model.data_preprocessor.size)
+        cfg.model = mmseg.cascade(cfg.model, points, subdivision_steps=2)
+        cfg.custom_imports.imports.append(mmseg.__name__)
+    cfg.merge_from_dict({**experiment.options, "randomness.seed": seed})
+    return cfg
+
+
+def _train(name: str, cfg: Config, work_dir: Path, train_tool: Path, amp: bool) -> None:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    config = work_dir / "experiment.py"
+    cfg.dump(config)
+    command = [sys.executable, str(train_tool), str(config), "--resume"]
     command += ["--amp", "--channels-last"] if amp else []
-    command += ["--work-dir", str(work_dir), "--cfg-options"]
-    command += [f"{key}={value}" for key, value in options.items()]
+    command += ["--work-dir", str(work_dir)]
     if subprocess.run(command, check=False).returncode != 0:
-        raise InputError(f"Training of {experiment.name} failed; its output is above.")
+        raise InputError(f"Training of {name} failed; its output is above.")
 
 
-def _final_checkpoint(work_dir: Path, cfg: Config) -> Path:
-    path = work_dir / f"iter_{cfg.train_cfg.max_iters}.pth"
-    if not path.exists():
-        raise InputError(f"{path} is missing; run the experiment that trains it first.")
-    return path
+def _trained(out: Path, name: str, seed: int) -> Path:
+    work_dir = out / name / f"seed_{seed}"
+    if not (work_dir / METRICS_FILE).exists():
+        raise InputError(f"{name} with seed {seed} is not done; run it first.")
+    return newest_whole_checkpoint(work_dir)
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

@@ -8,7 +8,6 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
@@ -16,6 +15,7 @@ from torch import nn
 from .checkpoints import accept_incomplete_weights, check_weights
 from .datasets import SeededDataset
 from .errors import InputError
+from .wrappers import last_decode_head
 
 
 @HOOKS.register_module()
@@ -41,7 +41,7 @@ class DataCheckHook(Hook):
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
     ) -> None:
-        head = _decode_head(runner.model)
+        head = last_decode_head(runner.model)
         samples = data_batch["data_samples"]
         # test-time augmentation gives a batch for each view, all with the same labels
         for sample in samples[0] if isinstance(samples[0], Sequence) else samples:
@@ -124,12 +124,6 @@ def set_checkpoint_check(cfg: Config, allow_partial: bool) -> None:
     cfg.custom_hooks = [*others, check]
 
 
-def _decode_head(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model) or not hasattr(model, "decode_head"):
-        model = model.module
-    return model.decode_head
-
-
 def _num_labels(head: nn.Module) -> int:
     """Number of labels that a head tells apart: a sigmoid on one channel tells two."""
     return 2 if head.out_channels == 1 else head.num_classes
@@ -137,7 +131,7 @@ def _num_labels(head: nn.Module) -> int:
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     classes = dataset.metainfo.get("classes")
-    expected = _num_labels(_decode_head(model))
+    expected = _num_labels(last_decode_head(model))
     if classes is not None and len(classes) != expected:
         raise InputError(
             f"The head has {expected} classes, {type(dataset).__name__} has {len(classes)} "

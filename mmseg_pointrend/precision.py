@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .wrappers import bare_segmentor
+
 RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
 
 
@@ -64,6 +66,8 @@ def set_type_and_layout(
 ) -> nn.Module:
     """Have a segmentor predict in another floating-point type and memory layout.
 
+    Batch norms that follow a convolution are folded into it, before any rounding.
+
     Args:
         model (nn.Module): A segmentor, or a wrapper around it; changed in place.
         dtype (torch.dtype): Type of weights and features. The statistics of batch norms that are
@@ -71,14 +75,9 @@ def set_type_and_layout(
         channels_last (bool): Whether weights and features are laid out pixel by pixel, as CPUs and
             GPUs convolve them fastest. Defaults to False.
 
-    Batch norms that follow a convolution are folded into it, before any rounding.
-
     Returns:
         nn.Module: ``model``, in eval mode, which goes on taking float32 images.
     """
-    segmentor = model
-    while not hasattr(segmentor, "backbone"):  # inside of wrappers
-        segmentor = segmentor.module
     fold_batch_norms(model.eval())
     for module in model.modules():
         if not isinstance(module, _BatchNorm):
@@ -87,7 +86,7 @@ def set_type_and_layout(
                 tensor.data = tensor.data.to(dtype)
     layout = torch.channels_last if channels_last else torch.preserve_format
     model.to(memory_format=layout)
-    segmentor.backbone.register_forward_pre_hook(
+    bare_segmentor(model).backbone.register_forward_pre_hook(
         lambda _, images: tuple(image.to(dtype, memory_format=layout) for image in images)
     )
     return model

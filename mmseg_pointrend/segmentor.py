@@ -122,11 +122,11 @@ def predict_only_labels(cfg: Config) -> Config:
         Config: ``cfg``.
     """
     model = cfg.model
-    head = model.get("decode_head", {})
-    renderer = head.get("renderer", {}).get("type", "DenseRenderer")
+    if model.type != "EncoderDecoder":  # a cascade has a list of heads
+        return cfg
+    renderer = model.decode_head.get("renderer", {}).get("type", "DenseRenderer")
     if (
-        model.type == "EncoderDecoder"
-        and head.get("type") == "PointRendHead"
+        model.decode_head.type == "PointRendHead"
         and renderer in ("DenseRenderer", "SparseRenderer")
         and model.get("test_cfg", {}).get("mode", "whole") == "whole"
     ):

@@ -232,3 +232,8 @@ def test_configs_that_need_no_logits(overrides: dict, kind: str) -> None:
 def test_configs_without_a_point_head_are_left_alone() -> None:
     assert predict_only_labels(Config.fromfile(COARSE_CONFIG)).model.type == "EncoderDecoder"
     assert issubclass(LabelEncoderDecoder, MODELS.get("EncoderDecoder"))
+
+
+def test_leaves_cascades_as_they_are() -> None:
+    model = dict(type="CascadeEncoderDecoder", decode_head=[dict(type="FPNHead")])
+    assert predict_only_labels(Config(dict(model=model))).model.type == "CascadeEncoderDecoder"

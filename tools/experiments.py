@@ -8,60 +8,74 @@ from mmseg_pointrend.command_line import one_line_errors
 from mmseg_pointrend.experiments import Experiment, markdown_table, run_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLER = "model.decode_head.point_sampler"
-RENDERER = "model.decode_head.renderer"
+HEAD = "model.decode_head"
+SAMPLER = f"{HEAD}.point_sampler"
+RENDERER = f"{HEAD}.renderer"
+COARSE = "deeplabv3_r18_camvid"
 DEEPLAB = "pointrend_deeplabv3_r18_camvid"
-
+FPN = "pointrend_r18_camvid"
 
 # What the paper and MMSegmentation do, and our recipes for CamVid do not: see docs/results.md. A
 # 360x480 image has 660 stride-16 cells.
-AS_PUBLISHED = {f"{SAMPLER}.padding_mode": "zeros", f"{RENDERER}.subdivision_num_points": None}
+AS_PUBLISHED = {f"{SAMPLER}.padding_mode": "zeros", f"{RENDERER}.subdivision_num_points": 660}
+SHORT = {"train_cfg.max_iters": 500, "param_scheduler.1.end": 500}
 
 
-def _train(name: str, **options: object) -> Experiment:
-    """DeepLabV3 with PointRend as published, with some of the head's settings changed."""
-    changed = {f"model.decode_head.{key.replace('__', '.')}": v for key, v in options.items()}
-    return Experiment(name, f"{DEEPLAB}.py", {**AS_PUBLISHED, **changed})
+def _mmseg(name: str, config: str, steps: int) -> Experiment:
+    """MMSegmentation's PointHead, which goes to the image's size in so many steps."""
+    rendering = dict(subdivision_steps=steps, subdivision_num_points=660)
+    options = {f"model.test_cfg.{key}": value for key, value in rendering.items()}
+    return Experiment(name, f"{config}.py", options, as_mmseg=True)
 
 
-def _predict(name: str, key: str, value: object, weights_of: str = "as_published") -> Experiment:
-    """The weights of another experiment, rendered with another setting."""
-    options = {**AS_PUBLISHED, f"{RENDERER}.{key}": value}
-    return Experiment(name, f"{DEEPLAB}.py", options, weights_of)
+def _render(name: str, options: dict, weights_of: str = DEEPLAB) -> Experiment:
+    """The weights of another experiment, rendered with 660 points or with what is given."""
+    options = {"subdivision_num_points": 660, **options}
+    renderer = {f"{RENDERER}.{key}": value for key, value in options.items()}
+    return Experiment(name, f"{weights_of}.py", renderer, weights_of=weights_of)
+
+
+def _go_on(name: str, options: dict, config: str = DEEPLAB) -> Experiment:
+    """500 more steps of the coarse model, with PointRend as published or with what is given."""
+    options = {**SHORT, **(AS_PUBLISHED if config == DEEPLAB else {}), **options}
+    return Experiment(f"go_on_{name}", f"{config}.py", options, start_from=COARSE)
 
 
 EXPERIMENTS = [
-    Experiment("deeplabv3_r18_camvid", "deeplabv3_r18_camvid.py"),
+    # From scratch.
+    Experiment(COARSE, f"{COARSE}.py"),
     Experiment(DEEPLAB, f"{DEEPLAB}.py"),
+    _mmseg("mmseg_deeplabv3_r18_camvid", DEEPLAB, steps=4),
     Experiment("fpn_r18_camvid", "fpn_r18_camvid.py"),
-    Experiment("pointrend_r18_camvid", "pointrend_r18_camvid.py"),
-    _train("as_published"),
+    Experiment(FPN, f"{FPN}.py"),
+    _mmseg("mmseg_r18_camvid", FPN, steps=2),
     # What prediction alone can change.
-    *(_predict(f"points_{n}", "subdivision_num_points", n) for n in (165, 1320, 2640, 5280, 10560)),
-    *(_predict(f"steps_{n}", "subdivision_steps", n) for n in (0, 1, 2, 3)),
-    *(_predict(f"min_margin_{m}", "min_margin", m) for m in (1, 2, 4)),
-    _predict("rendered_by_prob_margin", "uncertainty", "prob_margin"),
-    # How the training points are chosen, and what they teach.
-    _train("sampler_border", point_sampler__padding_mode="border"),
-    _predict("sampler_border_points_1320", "subdivision_num_points", 1320, "sampler_border"),
-    _train("detached_coarse", detach_coarse=True),
-    _train(
-        "uniform_points",
-        point_sampler__oversample_ratio=1,
-        point_sampler__importance_sample_ratio=0,
+    _render("fpn_points_660", {}, FPN),
+    _render("fpn_steps_0", {"subdivision_steps": 0}, FPN),
+    *(
+        _render(f"points_{n}", {"subdivision_num_points": n})
+        for n in (165, 660, 1320, 2640, 5280, 10560)
     ),
-    _train(
+    *(_render(f"steps_{n}", {"subdivision_steps": n}) for n in (0, 1, 2, 3)),
+    *(_render(f"min_margin_{m}", {"min_margin": m}) for m in (1, 2, 4)),
+    _render("rendered_by_prob_margin", {"uncertainty": "prob_margin"}),
+    # What training changes, all from the same trained coarse model.
+    _go_on("coarse_only", {}, COARSE),
+    _go_on("as_published", {}),
+    _go_on("uniform_points", {f"{SAMPLER}.importance_sample_ratio": 0}),
+    _go_on(
         "only_uncertain_points",
-        point_sampler__oversample_ratio=10,
-        point_sampler__importance_sample_ratio=1,
+        {f"{SAMPLER}.oversample_ratio": 10, f"{SAMPLER}.importance_sample_ratio": 1},
     ),
-    _train("train_points_1280", point_sampler__num_points=1280),
-    _train(
+    _go_on("sampler_border", {f"{SAMPLER}.padding_mode": "border"}),
+    _go_on("train_points_1280", {f"{SAMPLER}.num_points": 1280}),
+    _go_on(
         "prob_margin",
-        point_sampler__uncertainty="prob_margin",
-        renderer__uncertainty="prob_margin",
+        {f"{SAMPLER}.uncertainty": "prob_margin", f"{RENDERER}.uncertainty": "prob_margin"},
     ),
-    _train("two_fine_levels", in_index=[0, 1], in_channels=[64, 128]),
+    _go_on("two_fine_levels", {f"{HEAD}.in_index": [0, 1], f"{HEAD}.in_channels": [64, 128]}),
+    _go_on("detached_coarse", {f"{HEAD}.detach_coarse": True}),
+    _go_on("point_head_lr_3", {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}),
 ]
 
 

@@ -1,7 +1,7 @@
 """MMSegmentation's own PointRend, as the other side of a comparison."""
 
 import importlib
-from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
@@ -9,26 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def point_head(
-    in_channels: Sequence[int],
-    channels: int,
-    num_classes: int,
-    in_index: Sequence[int] = (0,),
-    align_corners: bool = False,
-) -> nn.Module:
-    """Build MMSegmentation's ``PointHead``."""
+@MODELS.register_module(name="MMSegPointHead")
+def point_head(**settings: Any) -> nn.Module:
+    """Build MMSegmentation's ``PointHead``, also where mmcv has no compiled operators."""
     provide_point_sample()
-    return MODELS.build(
-        dict(
-            type="PointHead",
-            in_channels=list(in_channels),
-            in_index=list(in_index),
-            channels=channels,
-            num_classes=num_classes,
-            align_corners=align_corners,
-            dropout_ratio=0,
-        )
-    )
+    return MODELS.build(dict(type="PointHead", **settings))
 
 
 def provide_point_sample() -> None:
@@ -53,7 +38,6 @@ def cascade(model: ConfigDict, num_points: int, subdivision_steps: int) -> Confi
     Returns:
         ConfigDict: Config of a ``CascadeEncoderDecoder``.
     """
-    provide_point_sample()
     head = model.decode_head
     shared = dict(num_classes=head.num_classes, align_corners=head.get("align_corners", False))
     in_index, in_channels = head.get("in_index", 0), head.in_channels
@@ -66,7 +50,7 @@ def cascade(model: ConfigDict, num_points: int, subdivision_steps: int) -> Confi
         decode_head=[
             {**shared, **head.coarse_head},
             dict(
-                type="PointHead",
+                type="MMSegPointHead",
                 in_channels=[in_channels] if isinstance(in_channels, int) else in_channels,
                 in_index=[in_index] if isinstance(in_index, int) else in_index,
                 channels=head.channels,

@@ -115,7 +115,14 @@ def _mmseg_side(
     coarse: Tensor, fine: Tensor, head: PointMLP, size: tuple[int, int], num_points: int
 ) -> Callable[[], Tensor]:
     channels, classes = fine.shape[1], coarse.shape[1]
-    other = mmseg.point_head([channels], channels, classes).eval().to(fine.device, fine.dtype)
+    other = mmseg.point_head(
+        in_channels=[channels],
+        in_index=[0],
+        channels=channels,
+        num_classes=classes,
+        dropout_ratio=0,
+    )
+    other = other.eval().to(fine.device, fine.dtype)
     other.load_state_dict(head.state_dict())
     metas = [dict(img_shape=size, pad_shape=size)]
     test_cfg = ConfigDict(
