@@ -35,18 +35,18 @@ else:
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
     from .evaluation import BoundaryIoUMetric
-    from .hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
     from .point_head import PointMLP
     from .points import point_sample, top2_margin
     from .precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
-    from .reading import trust_mmengine_checkpoints
     from .rendering import DenseRenderer, SparseRenderer
     from .retrofit import RetrofitEncoderDecoder
+    from .runs.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .runs.saving import WholeCheckpointHook
+    from .runs.train_loop import ResumableTrainLoop
     from .samplers import UncertaintyPointSampler
-    from .saving import WholeCheckpointHook
     from .segmentor import LabelEncoderDecoder
-    from .train_loop import ResumableTrainLoop
     from .visualization import PointVisualizationHook
+    from .weights.reading import trust_mmengine_checkpoints
 
     trust_mmengine_checkpoints()
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from .decode_head import PointRendHead
 from .errors import InputError
-from .layouts import to_own_layout
-from .reading import read_data
+from .weights.layouts import to_own_layout
+from .weights.reading import read_data
 from .wrappers import bare_segmentor
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.

@@ -12,9 +12,9 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from .errors import InputError
-from .layouts import to_own_layout
 from .points import point_labels, point_sample
 from .rendering import DenseRenderer, SparseRenderer, Window
+from .weights.layouts import to_own_layout
 
 # What the coarse head must have in common with the head that it belongs to.
 SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
@@ -281,7 +281,7 @@ class PointRendHead(BaseDecodeHead):
         return {**add_prefix(coarse_losses, "coarse"), **add_prefix(point_losses, "point")}
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        """Take weights in any layout of :mod:`mmseg_pointrend.layouts`: all loaders end here."""
+        """Take weights in any layout of :mod:`.weights.layouts`: all loaders end here."""
         weights, layout = to_own_layout(state_dict, prefix)
         # In place: the parts of this head are handed the same dictionary.
         state_dict.clear()

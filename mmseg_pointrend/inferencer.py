@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
-from .inputs import Source, check_array, each_image
-from .progress import progress_bar
-from .segmentation import Segmentation
+from .inference.inputs import Source, check_array, each_image
+from .inference.progress import progress_bar
+from .inference.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from .onnx_model import OnnxModel
+    from .inference.onnx_model import OnnxModel
     from .visualization import Explanation
 
 
@@ -77,7 +77,7 @@ class PointRendInferencer:
             self.predictor = _exported_model(model, device, given)
         else:
             cfg, weights = _config_and_weights(model, weights, overrides)
-            from .torch_model import TorchModel
+            from .inference.torch_model import TorchModel
 
             self.predictor = TorchModel(
                 cfg,
@@ -235,7 +235,7 @@ def is_exported(model: object) -> bool:
 def _exported_model(model: str | PathLike, device: str | None, settings: list[str]) -> "OnnxModel":
     if settings:
         raise InputError(f"{model} is an exported model, which takes no {', '.join(settings)}.")
-    from .onnx_model import OnnxModel
+    from .inference.onnx_model import OnnxModel
 
     return OnnxModel(model, device)
 
@@ -250,7 +250,7 @@ def _config_and_weights(
             f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
         ) from error
     from .command_line import read_config
-    from .zoo import fetch_weights, find_config
+    from .weights.zoo import fetch_weights, find_config
 
     if isinstance(model, str | PathLike):
         cfg = read_config(find_config(model), overrides)

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 
 from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.images import write_png
+from mmseg_pointrend.inference.images import write_png
 from mmseg_pointrend.inferencer import PointRendInferencer
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints import read_checkpoint
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.recipe import Level, fine_level
+from mmseg_pointrend.runs.recipe import Level, fine_level
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]

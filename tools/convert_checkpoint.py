@@ -3,8 +3,8 @@
 import argparse
 
 from mmseg_pointrend.command_line import add_trust_option, one_line_errors
-from mmseg_pointrend.conversion import convert_checkpoint
-from mmseg_pointrend.layouts import Layout
+from mmseg_pointrend.weights.conversion import convert_checkpoint
+from mmseg_pointrend.weights.layouts import Layout
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.command_line import one_line_errors, read_config
-from mmseg_pointrend.images import write_png
+from mmseg_pointrend.inference.images import write_png
 from mmseg_pointrend.inferencer import PointRendInferencer
-from mmseg_pointrend.testing import run_test
+from mmseg_pointrend.runs.testing import run_test
 from mmseg_pointrend.visualization import explain_figure, figure_to_image
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from mmseg_pointrend.command_line import one_line_errors
-from mmseg_pointrend.experiments import Experiment, markdown_table, run_experiment
+from mmseg_pointrend.runs.experiments import Experiment, markdown_table, run_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = "model.decode_head"

@@ -10,9 +10,9 @@ import sys
 import cv2
 
 from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.inference.prediction import predict_files
+from mmseg_pointrend.inference.tiling import Tiling
 from mmseg_pointrend.inferencer import PointRendInferencer, is_exported
-from mmseg_pointrend.prediction import predict_files
-from mmseg_pointrend.tiling import Tiling
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.command_line import add_trust_option, one_line_errors
-from mmseg_pointrend.recipe import write_recipe
+from mmseg_pointrend.runs.recipe import write_recipe
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,8 +8,8 @@ from mmseg_pointrend.command_line import (
     load_config,
     one_line_errors,
 )
-from mmseg_pointrend.distributed import launched
-from mmseg_pointrend.testing import run_test
+from mmseg_pointrend.runs.distributed import launched
+from mmseg_pointrend.runs.testing import run_test
 
 
 def parse_args() -> argparse.Namespace:

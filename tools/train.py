@@ -13,9 +13,9 @@ from mmseg_pointrend.command_line import (
     one_line_errors,
 )
 from mmseg_pointrend.config_errors import config_errors
-from mmseg_pointrend.distributed import launched
-from mmseg_pointrend.loading import checkpoints_as_data
-from mmseg_pointrend.training import prepare_training
+from mmseg_pointrend.runs.distributed import launched
+from mmseg_pointrend.runs.training import prepare_training
+from mmseg_pointrend.weights.loading import checkpoints_as_data
 
 
 def parse_args() -> argparse.Namespace:

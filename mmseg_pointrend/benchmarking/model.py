@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_weights
 from ..datasets.drawing import render_shapes
-from ..images import read_image
-from ..inputs import find_images
+from ..inference.images import read_image
+from ..inference.inputs import find_images
 from ..points import stride16_cells
 from ..precision import set_type_and_layout
 from ..rendering.subdivision import Subdivision

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..datasets.drawing import CLASSES, Random, random_scene
 from ..errors import InputError
-from ..inputs import find_images
+from ..inference.inputs import find_images
 
 IGNORED = 255
 WORST_CASES = ("constant", "ties", "checkerboard", "noise")

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from ..decode_head import PointRendHead
 from ..errors import InputError
-from ..torch_model import TorchModel
+from ..inference.torch_model import TorchModel
 from ..version import __version__
 from .formats import FORMATS, trace, write_onnx, write_pt2
 from .graph import PixelGraph, resize_of, takes_rgb

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
 from ..files import replacing
-from ..onnx_model import METADATA_KEY
+from ..inference.onnx_model import METADATA_KEY
 from .graph import PixelGraph
 from .schedule import fixed_steps
 from .symbols import symbolic_sizes

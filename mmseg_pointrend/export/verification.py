@@ -15,8 +15,8 @@ from rich.table import Table
 from torch import Tensor
 
 from ..errors import InputError
-from ..images import read_image
-from ..onnx_model import OnnxModel
+from ..inference.images import read_image
+from ..inference.onnx_model import OnnxModel
 from .exporting import Exported
 
 # Beside an image's own size; sizes are made odd, which is where strides leave remainders.

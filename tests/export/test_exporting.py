@@ -21,9 +21,9 @@ from mmseg_pointrend.export.formats import trace
 from mmseg_pointrend.export.graph import PixelGraph, Resize, resize_of
 from mmseg_pointrend.export.schedule import FixedSubdivision, fixed_steps
 from mmseg_pointrend.export.symbols import symbolic_sizes
-from mmseg_pointrend.onnx_model import OnnxModel
+from mmseg_pointrend.inference.onnx_model import OnnxModel
+from mmseg_pointrend.inference.torch_model import TorchModel
 from mmseg_pointrend.rendering.subdivision import Subdivision
-from mmseg_pointrend.torch_model import TorchModel
 
 PREPROCESSOR, RENDERER = "model__data_preprocessor__", "model__decode_head__renderer"
 # Even, odd, smaller than the stride's square, larger than the example; one axis a single pixel.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exporting import CLASSES, save_weights, small_config
 
-from mmseg_pointrend.onnx_model import OnnxModel
+from mmseg_pointrend.inference.onnx_model import OnnxModel
 
 RunTool = Callable[..., None]
 

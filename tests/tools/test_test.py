@@ -11,7 +11,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmseg_pointrend import PointMLP
-from mmseg_pointrend.images import read_image
+from mmseg_pointrend.inference.images import read_image
 from mmseg_pointrend.inferencer import PointRendInferencer
 
 Tool = Callable[..., None]

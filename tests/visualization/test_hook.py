@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_pointrend.images import read_image
+from mmseg_pointrend.inference.images import read_image
 
 
 @pytest.mark.usefixtures("fresh_runs")

@@ -1,0 +1,146 @@
+"""Exported models in ONNX Runtime, without PyTorch and MMEngine."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from .segmentation import Segmentation
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Under which tools/export.py writes what belongs to the graph into the file's metadata, as JSON.
+METADATA_KEY = "mmseg_pointrend"
+
+
+class OnnxModel:
+    """A model that ``tools/export.py`` has written. It may be called from several threads at once.
+
+    Args:
+        path (str | Path): The ONNX file.
+        device (str, optional): 'cpu', 'cuda' or 'cuda:N'. Defaults to None: a GPU if this ONNX
+            Runtime can use one.
+        threads (int, optional): Threads that an operator is divided among. Defaults to None: ONNX
+            Runtime's choice, one for each core.
+
+    Attributes:
+        classes (tuple[str, ...]): Names of the classes.
+        palette (list[list[int]]): RGB color of each class.
+
+    Raises:
+        InputError: If ONNX Runtime is missing or has no such device, or the file is missing, no
+            ONNX model or none of ours.
+    """
+
+    def __init__(
+        self, path: str | Path, device: str | None = None, threads: int | None = None
+    ) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such model file.")
+        runtime = _import_runtime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors, which are raised as well
+        if threads is not None:
+            if threads < 1:
+                raise InputError(f"threads={threads} is no number of threads, 1 or more.")
+            options.intra_op_num_threads = threads
+        providers = _providers(device, runtime.get_available_providers())
+        try:
+            self._session = runtime.InferenceSession(
+                self.path.read_bytes(), options, providers=providers
+            )
+        except Exception as error:  # it has a class of its own for each of its dozen errors
+            raise InputError(
+                f"{path} is no ONNX model that ONNX Runtime {runtime.__version__} can run "
+                f"({_first_line(error)}); export it again."
+            ) from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            known = json.loads(metadata[METADATA_KEY])
+            self.classes: tuple[str, ...] = tuple(known["classes"])
+            self.palette: list[list[int]] = known["palette"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} was not written by tools/export.py: its metadata does not name classes "
+                "and palette."
+            ) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def segment_batch(
+        self, images: Sequence[np.ndarray], logits: bool = False
+    ) -> list[Segmentation]:
+        """Label every pixel of some images.
+
+        Args:
+            images (Sequence[np.ndarray]): BGR images, (H, W, 3), uint8, as OpenCV reads them. Those
+                that follow each other and have the same size run together.
+            logits (bool): Whether to give the logits too. Defaults to False.
+
+        Returns:
+            list[Segmentation]: The segmentation of each image, at its own size.
+
+        Raises:
+            InputError: If an array is no such image, the model was exported without logits, or the
+                images do not fit into memory.
+        """
+        if logits and "logits" not in self._outputs:
+            raise InputError(f"{self.path} gives labels alone; export it with --logits.")
+        results: list[Segmentation] = []
+        while len(results) < len(images):
+            rest = images[len(results) :]
+            count = next((k for k, image in enumerate(rest) if image.shape != rest[0].shape), None)
+            results += self._run(rest[:count], logits)
+        return results
+
+    def _run(self, images: Sequence[np.ndarray], logits: bool) -> list[Segmentation]:
+        """Segment images of one shape."""
+        shape, dtype = images[0].shape, images[0].dtype
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise InputError(
+                f"An array of shape {shape} and type {dtype} is no image; it has to be (H, W, 3), "
+                "BGR, uint8."
+            )
+        pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in images])
+        try:
+            outputs = self._session.run(
+                ["labels", "logits"] if logits else ["labels"], {"images": pixels}
+            )
+        except Exception as error:  # as above
+            raise InputError(
+                f"{self.path} cannot segment {len(images)} images of {shape[1]}x{shape[0]} pixels "
+                f"({_first_line(error)})."
+            ) from error
+        return [Segmentation(*parts) for parts in zip(*outputs, strict=True)]
+
+
+def _import_runtime() -> "onnxruntime":
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            "Exported models need ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu for a "
+            "GPU."
+        ) from error
+    return onnxruntime
+
+
+def _providers(device: str | None, available: Sequence[str]) -> list:
+    """ONNX Runtime's name for a device, behind which it falls back to the CPU."""
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    kind, _, index = (device or ("cuda" if cuda in available else "cpu")).partition(":")
+    if kind == "cpu":
+        return [cpu]
+    if kind != "cuda" or not (index or "0").isdecimal():
+        raise InputError(f"device={device!r}: choose 'cpu', 'cuda' or 'cuda:N'.")
+    if cuda not in available:
+        raise InputError(f"device={device!r}: this ONNX Runtime runs on {', '.join(available)}.")
+    return [(cuda, {"device_id": int(index or 0)}), cpu]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

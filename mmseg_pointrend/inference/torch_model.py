@@ -1,0 +1,198 @@
+"""A trained model in PyTorch, from pixels to labels."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from mmseg.models import EncoderDecoder
+from mmseg.registry import DATASETS, MODELS
+from torch import nn
+
+from ..checkpoints import load_weights
+from ..config_errors import config_errors
+from ..errors import InputError
+from ..precision import set_type_and_layout
+from ..segmentor import LabelEncoderDecoder, predict_only_labels
+from ..settings import check_settings
+from ..visualization import Explanation, explain
+from ..weights.loading import checkpoints_as_data
+from .segmentation import Segmentation
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# An image that every usual stride divides, to compile with.
+WARM_UP = (128, 128, 3)
+
+
+class TorchModel:
+    """A trained model and the pipeline that prepares its images.
+
+    It may be called from several threads at once: prediction changes nothing in it.
+
+    Args:
+        cfg (Config): Config of the model; its test pipeline prepares the images.
+        weights (str | Path): Checkpoint file.
+        device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
+        dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
+            'float32'.
+        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
+        compile (bool): Whether to compile backbone, neck and coarse head with ``torch.compile``,
+            which takes minutes. Defaults to False.
+        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
+        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
+
+    Attributes:
+        classes (tuple[str, ...]): Names of the classes.
+        palette (list[list[int]]): RGB color of each class.
+
+    Raises:
+        InputError: If the checkpoint cannot be read or does not fit the model, the device is not
+            there, or ``torch.compile`` does not work on it.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        weights: str | Path,
+        device: str | None = None,
+        dtype: str = "float32",
+        channels_last: bool = False,
+        compile: bool = False,
+        allow_partial: bool = False,
+        trust: bool = False,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}.")
+        check_settings(cfg, "test")
+        self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        init_default_scope(cfg.get("default_scope", "mmseg"))
+        with config_errors(), checkpoints_as_data(trust):
+            self.model = MODELS.build(predict_only_labels(cfg).model)
+            pipeline = cfg.test_dataloader.dataset.pipeline
+            self._pipeline = Compose([t for t in pipeline if not t["type"].startswith("Load")])
+        meta = load_weights(self.model, weights, allow_partial, trust)
+        self.model.to(self.device).eval()
+        if dtype != "float32" or channels_last:
+            set_type_and_layout(self.model, DTYPES[dtype], channels_last)
+        known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)
+        self.classes, self.palette = known
+        if compile:
+            self._compile()
+
+    def segment_batch(
+        self, images: Sequence[np.ndarray], logits: bool = False
+    ) -> list[Segmentation]:
+        """Label every pixel of some images.
+
+        Args:
+            images (Sequence[np.ndarray]): BGR images of one size, (H, W, 3), uint8.
+            logits (bool): Whether to give the logits too. Defaults to False.
+
+        Returns:
+            list[Segmentation]: The segmentation of each image, at its own size.
+
+        Raises:
+            InputError: If the images do not fit into memory.
+        """
+        with torch.no_grad(), _room_for(images):
+            batch = self.model.data_preprocessor(self._prepare(images), False)
+            # LabelEncoderDecoder has no logits, and would go on building them if it were asked.
+            labels_only = isinstance(self.model, LabelEncoderDecoder)
+            kind = EncoderDecoder if labels_only and logits else type(self.model)
+            samples = kind.predict(self.model, batch["inputs"], batch["data_samples"])
+            return [
+                Segmentation(
+                    labels=sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy(),
+                    logits=sample.seg_logits.data.float().cpu().numpy() if logits else None,
+                )
+                for sample in samples
+            ]
+
+    def explain(self, image: np.ndarray) -> Explanation:
+        """Label an image and tell what the coarse head saw and where the points fell.
+
+        Args:
+            image (np.ndarray): BGR image, (H, W, 3), uint8.
+
+        Returns:
+            Explanation: Coarse labels, points of each step, final labels.
+
+        Raises:
+            InputError: If the model has no :class:`PointRendHead`, or the image does not fit into
+                memory.
+        """
+        with _room_for([image]):
+            return explain(self.model, self._prepare([image]))
+
+    def _prepare(self, images: Sequence[np.ndarray]) -> dict[str, list]:
+        samples = []
+        for image in images:
+            shape = image.shape[:2]
+            sample = {"img": image, "img_shape": shape, "ori_shape": shape}
+            samples.append(self._pipeline({**sample, "img_path": "", "seg_fields": []}))
+        return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+    def _compile(self) -> None:
+        """Compile what takes features only; rendering depends on what it finds in an image."""
+        head = self.model.decode_head
+        parts = [self.model.backbone, getattr(self.model, "neck", None)]
+        for part in (*parts, getattr(head, "coarse_head", head)):
+            if isinstance(part, nn.Module):
+                part.compile(dynamic=True)
+        try:
+            self.segment_batch([np.zeros(WARM_UP, dtype=np.uint8)])
+        except Exception as error:  # of the compiler's own kinds, of Python's and of the system's
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"torch.compile does not work with this model on {self.device} ({reason}); leave "
+                "out --compile."
+            ) from error
+
+
+def _available(device: str) -> str:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"Device {device!r} cannot be used ({reason}).") from error
+    return device
+
+
+@contextmanager
+def _room_for(images: Sequence[np.ndarray]) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # what PyTorch raises on CPUs has no type of its own
+        short = (MemoryError, torch.cuda.OutOfMemoryError)
+        if not isinstance(error, short) and "DefaultCPUAllocator" not in str(error):
+            raise
+        height, width = images[0].shape[:2]
+        many = f"{len(images)} images" if len(images) > 1 else "an image"
+        raise InputError(
+            f"not enough memory for {many} of {width}x{height} pixels; predict smaller batches, or "
+            "in tiles with --tile."
+        ) from error
+
+
+def _classes_and_palette(
+    dataset_meta: dict, dataset_cfg: dict
+) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Names and RGB colors of the classes, from the checkpoint if it has them, else the config."""
+    known = {key.lower(): value for key, value in dataset_meta.items()}
+    if not {"classes", "palette"} <= known.keys():
+        known = {**DATASETS.get(dataset_cfg.type).METAINFO, **dataset_cfg.get("metainfo", {})}
+    if not {"classes", "palette"} <= known.keys():
+        raise InputError(
+            "Neither checkpoint nor config names classes and palette; set "
+            "test_dataloader.dataset.metainfo=dict(classes=..., palette=...)."
+        )
+    return tuple(known["classes"]), [list(color) for color in known["palette"]]

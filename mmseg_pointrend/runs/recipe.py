@@ -1,0 +1,186 @@
+"""Writing the config that turns a trained model into a PointRend model."""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import MODELS
+from torch import nn
+
+from ..checkpoints import load_weights
+from ..command_line import read_config
+from ..config_errors import config_errors
+from ..decode_head import SHARED_KEYS, logit_map
+from ..errors import InputError
+from ..files import replacing
+from ..weights.loading import checkpoints_as_data
+
+# An image whose size every usual stride divides, so that strides can be told from sizes.
+PROBE = 256
+# The stride of the fine features in the paper; finer ones are noisier, coarser ones less sharp.
+FINE_STRIDE = 4
+# Logits of the image's size are refined one step beyond it, at half-pixel spacing, and averaged.
+FULL_SIZE_RENDERER = """\
+        renderer=dict(
+            type="DenseRenderer", subdivision_steps=1, subdivision_num_points=8192
+        ),
+"""
+
+TEMPLATE = """\
+# PointRend on {config}: only its point head trains.
+_base_ = "{base}"
+custom_imports = dict(imports={imports}, allow_failed_imports=False)
+load_from = "{checkpoint}"
+model = dict(
+    type="RetrofitEncoderDecoder",
+    decode_head=dict(
+        _delete_=True,
+        type="PointRendHead",
+        coarse_head=_base_.model.decode_head,
+        in_channels={level.channels},
+        in_index={level.index},
+        channels=256,
+{renderer}{shared}        loss_decode=dict(type="CrossEntropyLoss"{sigmoid}),
+    ),
+)
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0005),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, begin=0, end={warmup}, by_epoch=False),
+    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin={warmup}, end={iters}, by_epoch=False),
+]
+train_cfg = dict(
+    _delete_=True, type="IterBasedTrainLoop", max_iters={iters}, val_interval={interval}
+)
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval={interval}))
+"""
+
+
+class Level(NamedTuple):
+    """One feature map of a model.
+
+    Attributes:
+        index (int): Its place among the outputs of the backbone, or the neck if there is one.
+        channels (int): Its channels.
+        stride (int): Pixels of the image to one of its cells.
+    """
+
+    index: int
+    channels: int
+    stride: int
+
+
+def write_recipe(
+    config: str | Path,
+    checkpoint: str | Path,
+    target: str | Path,
+    iters: int = 20000,
+    trust: bool = False,
+) -> tuple[list[Level], Level]:
+    """Write the config of a PointRend model on top of a trained model.
+
+    Args:
+        config (str | Path): Config that the model was trained with.
+        checkpoint (str | Path): Its checkpoint.
+        target (str | Path): Config file to write.
+        iters (int): Iterations to train the point head for. Defaults to 20000.
+        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
+
+    Returns:
+        tuple[list[Level], Level]: The feature maps that the model has, and the one that was chosen
+        for the fine features.
+
+    Raises:
+        InputError: If the config or the checkpoint cannot be read, do not fit each other or are no
+            model to put PointRend on.
+    """
+    if iters < 2:
+        raise InputError(f"iters={iters}: a schedule has at least two iterations.")
+    config, target = Path(config), Path(target)
+    cfg = read_config(config)
+    with checkpoints_as_data(trust), config_errors():
+        model = _build(cfg, config)
+    load_weights(model, checkpoint, trust=trust)
+    levels, coarse_stride = feature_levels(model)
+    level = fine_level(levels, coarse_stride)
+    head = cfg.model.decode_head
+    imports = [*cfg.get("custom_imports", {}).get("imports", []), "mmseg_pointrend"]
+    text = TEMPLATE.format(
+        config=config.name,
+        base=Path(os.path.relpath(config, target.parent)).as_posix(),
+        imports=json.dumps(sorted(set(imports))),
+        checkpoint=Path(checkpoint).as_posix(),
+        level=level,
+        renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",
+        shared="".join(
+            f"        {key}=_base_.model.decode_head.{key},\n"
+            for key in (*SHARED_KEYS, "threshold")
+            if key in head
+        ),
+        sigmoid=", use_sigmoid=True" if model.decode_head.out_channels == 1 else "",
+        iters=iters,
+        warmup=max(1, min(200, iters // 10)),
+        interval=max(iters // 10, 1),
+    )
+    with replacing(target) as partial:
+        partial.write_text(text)
+    return levels, level
+
+
+def feature_levels(model: nn.Module) -> tuple[list[Level], int]:
+    """Find out which feature maps a segmentor has, and how fine its logits are.
+
+    Args:
+        model (nn.Module): An ``EncoderDecoder``.
+
+    Returns:
+        tuple[list[Level], int]: The outputs of its backbone, or of its neck if it has one, in their
+        order; and the stride of its logits.
+    """
+    with torch.no_grad():
+        features = model.eval().extract_feat(torch.zeros(1, 3, PROBE, PROBE))
+        logits = logit_map(model.decode_head(features))
+    levels = [
+        Level(index, feature.shape[1], round(PROBE / feature.shape[-1]))
+        for index, feature in enumerate(features)
+    ]
+    return levels, round(PROBE / logits.shape[-1])
+
+
+def fine_level(levels: list[Level], coarse_stride: int) -> Level:
+    """Choose fine features.
+
+    Args:
+        levels (list[Level]): The feature maps that a model has.
+        coarse_stride (int): Stride of its logits.
+
+    Returns:
+        Level: The coarsest of those with the paper's stride of 4 or finer, if not coarser than the
+        logits; the finest if there is none.
+    """
+    fine = [level for level in levels if level.stride <= min(FINE_STRIDE, coarse_stride)]
+    if fine:
+        return max(fine, key=lambda level: level.stride)
+    return min(levels, key=lambda level: level.stride)
+
+
+def _build(cfg: Config, config: Path) -> nn.Module:
+    """The coarse model of a config, without the weights that its backbone starts from."""
+    model = cfg.get("model")
+    if model is None or model.get("type") != "EncoderDecoder":
+        raise InputError(
+            f"{config} has no model of type EncoderDecoder, the segmentor with one decode head "
+            f"that PointRend can sharpen, but {model and model.get('type')}."
+        )
+    if "custom_imports" in cfg:
+        import_modules_from_strings(**cfg.custom_imports)
+    init_default_scope(cfg.get("default_scope", "mmseg"))
+    return MODELS.build({**model, "train_cfg": None, "pretrained": None})

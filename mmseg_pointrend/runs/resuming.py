@@ -1,0 +1,86 @@
+"""Finding the checkpoint that an interrupted run goes on from."""
+
+import re
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from ..checkpoints import read_checkpoint
+from ..errors import InputError
+from ..weights.reading import RefusedCheckpoint
+
+
+def newest_whole_checkpoint(folder: str | Path, trust: bool = False) -> Path | None:
+    """Find the newest checkpoint of a run that can be read from its first byte to its last.
+
+    The file ``last_checkpoint`` tells the latest run in a folder from earlier ones, but a kill may
+    have come before it was written, or a copy have cut the checkpoint that it names.
+
+    Args:
+        folder (str | Path): Where the run saves its checkpoints, ``iter_N.pth`` or
+            ``epoch_N.pth``.
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+
+    Returns:
+        Path | None: The checkpoint, or None if there is none at all. Newer ones that cannot be read
+        are named in a warning.
+
+    Raises:
+        InputError: If there are checkpoints and none can be read, or if the newest would run code.
+    """
+    broken = []
+    for path in _newest_first(Path(folder)):
+        try:
+            checkpoint = read_checkpoint(path, trust)
+            if "iter" not in checkpoint.get("meta", {}) or "message_hub" not in checkpoint:
+                raise InputError(f"{path} has weights, but no state of a training to go on from.")
+            return path
+        except RefusedCheckpoint:
+            raise
+        except InputError as error:
+            broken.append(str(error))
+            logger = MMLogger.get_current_instance()
+            logger.warning(f"{error} Going on from an earlier checkpoint.")
+    if broken:
+        raise InputError(
+            f"{folder}: none of the {len(broken)} checkpoints can be resumed from. {broken[0]} "
+            "Remove them to start afresh."
+        )
+    return None
+
+
+def checkpoint_folder(cfg: Config) -> Path:
+    """Where a run of a config saves its checkpoints."""
+    hook = cfg.get("default_hooks", {}).get("checkpoint") or {}
+    out_dir = hook.get("out_dir")
+    work_dir = Path(cfg.work_dir)
+    return work_dir if out_dir is None else Path(out_dir) / work_dir.name
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    numbers = {
+        path: int(found[1])
+        for path in folder.glob("*.pth")
+        if (found := re.fullmatch(r"(?:iter|epoch)_(\d+)", path.stem))
+    }
+    newest_first = sorted(numbers, key=numbers.__getitem__, reverse=True)
+    named = _named_last(folder)
+    if named not in numbers:
+        return newest_first
+    written = named.stat().st_mtime
+    return [
+        path
+        for path in newest_first
+        # a higher number that is older belongs to a run before this one
+        if numbers[path] <= numbers[named] or path.stat().st_mtime >= written
+    ]
+
+
+def _named_last(folder: Path) -> Path | None:
+    """The checkpoint that ``last_checkpoint`` names, wherever the folder was at that time."""
+    try:
+        text = (folder / "last_checkpoint").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return folder / Path(text).name if text else None

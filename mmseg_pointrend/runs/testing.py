@@ -1,0 +1,102 @@
+"""Testing a trained model."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..checkpoints import check_weights, read_checkpoint
+from ..config_errors import config_errors
+from ..datasets import check_data_folders, check_loading
+from ..errors import InputError
+from ..segmentor import predict_only_labels
+from ..settings import check_settings
+from ..weights.loading import checkpoints_as_data
+from .hooks import set_checkpoint_check
+
+
+def run_test(
+    cfg: Config,
+    checkpoint: str,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    allow_partial: bool = False,
+    trust: bool = False,
+) -> dict[str, float]:
+    """Score a checkpoint on the test set of a config.
+
+    Args:
+        cfg (Config): Config of the model and its data; changed in place.
+        checkpoint (str): Checkpoint file.
+        out (str, optional): Folder for the predicted label maps, PNG files of class indices. Files
+            there are replaced when all predictions are made. Defaults to None.
+        show_dir (str, optional): Folder for images painted with prediction and truth. Defaults to
+            None.
+        tta (bool): Whether to average predictions over the config's ``tta_pipeline``. Defaults to
+            False.
+        dtype (str): Type to predict in, 'float32' or 'bfloat16'. Defaults to 'float32'.
+        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
+        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+
+    Returns:
+        dict[str, float]: The metrics.
+
+    Raises:
+        InputError: If data, checkpoint or config do not fit.
+    """
+    check_settings(cfg, "test")
+    check_data_folders(cfg.test_dataloader.dataset)
+    check_loading(cfg)
+    state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
+    cfg.load_from, cfg.resume = checkpoint, False
+    if show_dir is not None:
+        # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
+        cfg.default_hooks.visualization.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = show_dir
+    if tta:
+        if "tta_pipeline" not in cfg or "tta_model" not in cfg:
+            raise InputError("--tta needs tta_pipeline and tta_model in the config.")
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+    else:
+        predict_only_labels(cfg)
+    if dtype != "float32" or channels_last:
+        hook = dict(type="TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
+
+    if out is None:
+        return _run(cfg, state_dict, checkpoint, allow_partial, trust)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    # Each process of a distributed test writes the images that it has seen.
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
+        _write_predictions(cfg, partial)
+        metrics = _run(cfg, state_dict, checkpoint, allow_partial, trust)
+        for path in Path(partial).iterdir():
+            os.replace(path, Path(out) / path.name)
+    return metrics
+
+
+def _run(
+    cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool, trust: bool
+) -> dict[str, float]:
+    set_checkpoint_check(cfg, allow_partial)
+    with checkpoints_as_data(trust), config_errors():
+        runner = Runner.from_cfg(cfg)
+        check_weights(runner.model, state_dict, checkpoint, allow_partial)
+        return runner.test()
+
+
+def _write_predictions(cfg: Config, folder: str) -> None:
+    """Have IoUMetric, whichever of the evaluators it is, write the label maps that it scores."""
+    evaluators = cfg.test_evaluator
+    for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
+        if evaluator.type == "IoUMetric":
+            evaluator.update(output_dir=folder)
+            return
+    raise InputError("--out needs an IoUMetric in test_evaluator, which writes the predictions.")

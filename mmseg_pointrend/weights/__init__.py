@@ -1,0 +1,1 @@
+"""Files of weights: reading them without running code, their layouts, where they come from."""

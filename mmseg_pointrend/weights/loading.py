@@ -1,0 +1,124 @@
+"""Has everything that MMEngine loads read as data: files, downloads and names of model zoos."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import get_file_backend
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+
+from ..errors import InputError
+from .reading import RefusedCheckpoint, read_data
+
+MODEL_ZOOS = ("torchvision", "modelzoo", "open-mmlab", "openmmlab", "mmcls")
+
+
+@contextmanager
+def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
+    """Have MMEngine read checkpoints with :func:`read_data` in the block.
+
+    By itself it unpickles what it loads, with all the code that may be in it: downloads always, and
+    in OneDL's distribution every file that cannot be read as data. This covers ``load_from``,
+    ``--resume``, ``init_cfg`` of any part of a model and whatever else goes through MMEngine's
+    ``CheckpointLoader``, other than loaders that a user registered.
+
+    Args:
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+
+    Raises:
+        InputError: In the block, if a checkpoint cannot be read or would run code.
+    """
+    before = CheckpointLoader._schemes
+    of_users = {
+        prefix: loader
+        for prefix, loader in before.items()
+        if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
+    }
+    loader: Callable = partial(_load_data, trust=trust)
+    loader.__name__ = "load_from_data"  # MMEngine logs it without its first ten letters
+    CheckpointLoader._schemes = {**of_users, "": loader}  # the first prefix that fits is taken
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = before
+
+
+def _load_data(filename: str, map_location: Any = None, trust: bool = False) -> Any:
+    """Load a checkpoint, and nothing that MMEngine would run later."""
+    checkpoint = _load(filename, map_location, trust)
+    meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and not trust:
+        meta.pop("config", None)  # MMCV's; resuming runs it as Python to look for gpu_ids
+    return checkpoint
+
+
+def _load(filename: str, map_location: Any = None, trust: bool = False) -> Any:
+    """Load a checkpoint from wherever MMEngine's loaders do."""
+    scheme, is_address, name = str(filename).partition("://")
+    if not is_address:
+        return read_data(Path(filename).expanduser(), trust, map_location)
+    if scheme in ("http", "https"):
+        return _read_download(filename, trust, map_location)
+    if scheme in MODEL_ZOOS:
+        checkpoint = _load(_zoo_address(scheme, name), map_location, trust)
+        if scheme == "mmcls":
+            return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
+        return checkpoint
+    try:
+        backend = get_file_backend(filename)
+    except (ImportError, KeyError) as error:
+        raise InputError(
+            f"{filename}: checkpoints cannot be read from {scheme}:// here; download the file and "
+            "name that."
+        ) from error
+    with backend.get_local_path(filename) as path:
+        return read_data(path, trust, map_location)
+
+
+def _read_download(url: str, trust: bool, map_location: Any) -> Any:
+    """Read a file from the web, by way of PyTorch's cache."""
+    name = os.path.basename(urlparse(url).path)
+    if name in ("", ".", ".."):
+        raise InputError(f"{url} is not the address of a file.")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    rank, _ = get_dist_info()
+    if rank == 0 and not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
+        except (OSError, HTTPException, ValueError) as error:  # OSError has URLError below it
+            raise InputError(f"{url} cannot be downloaded to {path} ({error}).") from error
+    barrier()
+    try:
+        return read_data(path, trust, map_location)
+    except RefusedCheckpoint as error:
+        raise RefusedCheckpoint(f"{url}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{url}: {error} Remove {path} before that.") from error
+
+
+def _zoo_address(scheme: str, name: str) -> str:
+    """The URL, or the path in MMEngine's home, of a model that a zoo has a name for."""
+    if scheme in ("torchvision", "modelzoo"):
+        addresses = mmengine_checkpoint.get_torchvision_models()
+    elif scheme == "mmcls":
+        addresses = mmengine_checkpoint.get_mmcls_models()
+    else:
+        addresses = mmengine_checkpoint.get_external_models()
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    if name not in addresses:
+        raise InputError(f"{scheme}://{name}: {scheme} has no model of that name.")
+    address = addresses[name]
+    return (
+        address
+        if "://" in address
+        else str(Path(mmengine_checkpoint._get_mmengine_home(), address))
+    )

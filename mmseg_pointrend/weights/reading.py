@@ -1,0 +1,106 @@
+"""Reading of pickled files as data: nothing in them runs."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from ..errors import InputError
+
+
+class RefusedCheckpoint(InputError):
+    """A checkpoint that would run code, which none needs to."""
+
+
+def read_data(
+    path: str | Path, trust: bool = False, map_location: str | torch.device = "cpu"
+) -> Any:
+    """Read what ``torch.save`` wrote, without running code that the file may carry.
+
+    Args:
+        path (str | Path): The file.
+        trust (bool): Whether to run the code all the same. Defaults to False.
+        map_location (str | torch.device): Where tensors go, as of ``torch.load``. Defaults to
+            'cpu'.
+
+    Returns:
+        Any: The content: tensors, numbers, text, containers of them and what MMEngine writes.
+
+    Raises:
+        InputError: If the file is missing, is no such file, or, as :class:`RefusedCheckpoint`, if
+            it asks for code to be run and is not trusted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file.")
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(256)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    if beginning.lstrip().startswith(b"<"):
+        raise InputError(
+            f"{path} is not a whole checkpoint but a web page, the error of the server that it "
+            "was to come from; fetch it again."
+        )
+    trust_mmengine_checkpoints()
+    try:
+        return torch.load(path, map_location=map_location, weights_only=not trust)
+    except Exception as error:  # bytes that were never a pickle end in any error there is
+        code = _code_asked_for(error)
+        if code is not None:
+            raise RefusedCheckpoint(
+                f"{path} is refused: reading it would run {code}, and a checkpoint is data. If you "
+                "trust those who made it, pass --trust-checkpoint."
+            ) from error
+        raise InputError(
+            f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."
+        ) from error
+
+
+def trust_mmengine_checkpoints() -> None:
+    """Let PyTorch read what MMEngine saves, wherever ``torch.load`` is called.
+
+    Since PyTorch 2.6 it reads nothing but tensors and what it was told to be harmless, and MMEngine
+    up to 0.10.7 does not tell it; it could not read back its own checkpoints.
+    """
+    torch.serialization.add_safe_globals(_harmless_globals())
+
+
+def _harmless_globals() -> list:
+    """What MMEngine writes into a checkpoint beside tensors: its log of scalars, NumPy numbers."""
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        multiarray._reconstruct,
+        multiarray.scalar,
+        *dtypes,
+        (_history_buffer_method, "builtins.getattr"),
+    ]
+
+
+def _history_buffer_method(owner: type, name: str) -> Any:
+    """``getattr`` for the four methods that a pickled HistoryBuffer names, and for nothing else."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+        # in the words that PyTorch has for what it refuses itself
+        raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {name}")
+    return getattr(owner, name)
+
+
+def _code_asked_for(error: Exception) -> str | None:
+    """Name of the function or class that a file asked for and is not given, if that was it."""
+    found = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
+    return found and found[1]
+
+
+def _reason(error: Exception) -> str:
+    # Without PyTorch's advice, which is to switch the protection off.
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__

@@ -1,0 +1,90 @@
+"""The models of our zoo by their names: their configs, and weights where some are published."""
+
+import difflib
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import yaml
+
+from ..errors import InputError
+
+PACKAGE = Path(__file__).parents[1]
+# Built packages carry the zoo in .mim; in the repository it lies beside the package.
+ROOT = PACKAGE / ".mim" if (PACKAGE / ".mim" / "model-index.yml").is_file() else PACKAGE.parent
+INDEX = "model-index.yml"
+
+
+def find_config(model: str | Path) -> Path:
+    """Find the config of a model.
+
+    Args:
+        model (str | Path): Name of a model of the zoo, such as 'pointrend_r50_cityscapes', or path
+            of a config file.
+
+    Returns:
+        Path: The config file.
+
+    Raises:
+        InputError: If there is none; names the models that are called nearly so.
+    """
+    path, name = Path(model), str(model)
+    if path.is_file():
+        return path
+    configs = {path.stem: path for path in sorted(ROOT.glob("configs/**/*.py"))}
+    configs = {stem: path for stem, path in configs.items() if "_base_" not in path.parts}
+    if name in configs:
+        return configs[name]
+    if path.suffix or len(path.parts) != 1:
+        raise InputError(f"{name}: no such config file.")
+    nearest = difflib.get_close_matches(name, configs, n=4, cutoff=0.5) or sorted(configs)[:4]
+    raise InputError(
+        f"{name}: neither a file nor a model of the zoo; nearest are {', '.join(nearest)}."
+    )
+
+
+def fetch_weights(name: str) -> Path:
+    """Fetch the published weights of a model of the zoo, once.
+
+    They are kept where PyTorch keeps what it downloads, ``torch.hub.get_dir()``; the variable
+    TORCH_HOME moves it.
+
+    Args:
+        name (str): Name of the model.
+
+    Returns:
+        Path: The checkpoint file.
+
+    Raises:
+        InputError: If no weights of it are published, or they cannot be fetched whole.
+    """
+    url = _published().get(name)
+    if url is None:
+        raise InputError(f"{name}: no weights of it are published; name a checkpoint file.")
+    file = url.rpartition("/")[2]
+    target = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if target.is_file():
+        return target
+    # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # To a name of its own first, which takes the place of the target when all is there.
+        torch.hub.download_url_to_file(url, str(target), digits and digits[1])
+    except (URLError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{url} cannot be fetched ({error}); try again, or name a checkpoint file."
+        ) from error
+    return target
+
+
+def _published() -> dict[str, str]:
+    """Where the weights of models are, by name."""
+    index = yaml.safe_load((ROOT / INDEX).read_text())
+    models = [
+        model
+        for part in index["Import"]
+        for model in yaml.safe_load((ROOT / part).read_text())["Models"]
+    ]
+    return {model["Name"]: model["Weights"] for model in models if "Weights" in model}

@@ -1,0 +1,190 @@
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.inference.images import read_image, write_jpeg, write_label_png, write_png
+
+PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+
+
+def test_reads_color_as_opencv_does(tmp_path: Path, image: np.ndarray) -> None:
+    path = tmp_path / "ä b.png"
+    Image.fromarray(image[..., ::-1]).save(path)
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_gray_16_bit_and_alpha_become_color(tmp_path: Path, image: np.ndarray) -> None:
+    gray = image[..., 0]
+    for name, pixels in {
+        "gray": gray,
+        "deep": gray.astype(np.uint16) * 256,
+        "alpha": np.dstack([gray, gray, gray, gray]),
+    }.items():
+        path = tmp_path / f"{name}.png"
+        cv2.imwrite(str(path), pixels)
+        np.testing.assert_array_equal(read_image(path), np.dstack([gray] * 3))
+
+
+def test_turns_an_image_as_its_exif_says(tmp_path: Path, image: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(image[..., ::-1]).save(path, exif=exif)
+    assert read_image(path).shape == (53, 41, 3)
+
+
+def test_an_empty_missing_or_other_file_is_refused_by_name(tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
+    empty.write_bytes(b"")
+    text.write_text("no image")
+    for path, reason in (
+        (empty, "empty"),
+        (text, "not an image"),
+        (tmp_path / "gone.png", "No such"),
+    ):
+        with pytest.raises(InputError, match=reason) as error:
+            read_image(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_a_truncated_image_is_refused(
+    tmp_path: Path, image: np.ndarray, suffix: str, share: float
+) -> None:
+    content = cv2.imencode(suffix, image)[1].tobytes()
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    assert read_image(path).shape == image.shape
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match="broken"):
+        read_image(path)
+
+
+def test_label_png_holds_indices_and_palette(tmp_path: Path) -> None:
+    labels = np.array([[0, 1, 2, 1], [2, 2, 1, 0]], dtype=np.int64)
+    path = tmp_path / "sub" / "labels.png"
+    write_label_png(path, labels, PALETTE)
+    with Image.open(path) as written:
+        assert written.format == "PNG"
+        assert written.mode == "P"
+        np.testing.assert_array_equal(np.asarray(written), labels)
+        assert written.getpalette()[:9] == np.ravel(PALETTE).tolist()
+        assert written.convert("RGB").getpixel((1, 0)) == (255, 0, 0)
+
+
+def test_label_png_holds_indices_beyond_the_palette(tmp_path: Path) -> None:
+    labels = np.array([[0, 3], [200, 255]])
+    write_label_png(tmp_path / "labels.png", labels, PALETTE)
+    with Image.open(tmp_path / "labels.png") as written:
+        np.testing.assert_array_equal(np.asarray(written), labels)
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="label 256"):
+        write_label_png(tmp_path / "labels.png", np.array([[0, 256]]), PALETTE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
+    write_png(tmp_path / "image.png", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
+    write_jpeg(tmp_path / "image.jpg", image)
+    difference = read_image(tmp_path / "image.jpg").astype(int) - image
+    assert np.abs(difference).mean() < 12
+
+
+Write = Callable[[Path, np.ndarray], None]
+WRITERS = {
+    "label.png": lambda path, image: write_label_png(path, image[..., 0] % 3, PALETTE),
+    "image.png": write_png,
+    "image.jpg": write_jpeg,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_new_version_replaces_the_old_one(tmp_path: Path, image: np.ndarray, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    WRITERS[name](path, image)
+    assert read_image(path).shape == image.shape
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("failing", ["write", "replace"])
+def test_a_new_version_that_fails_leaves_the_old_one(
+    tmp_path: Path, image: np.ndarray, name: str, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"old")
+
+    def half(target: Path, *_args: object, **_kwargs: object) -> None:
+        with open(target, "wb") as file:
+            file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    def refuse(*_args: object) -> None:
+        raise OSError(13, "Permission denied")
+
+    if failing == "write":
+        monkeypatch.setattr(Path, "write_bytes", half)
+    else:
+        monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match=f"{name}: cannot be written"):
+        WRITERS[name](path, image)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(
+    tmp_path: Path, image: np.ndarray, name: str
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match=name):
+        WRITERS[name](tmp_path / "out" / name, image)
+
+
+def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    path = tmp_path / "photo.jpg"
+    preview = io.BytesIO()
+    Image.fromarray(image[::4, ::4, ::-1]).save(preview, "JPEG")
+    segment = b"Exif\0\0" + preview.getvalue()
+    for settings in ({}, {"progressive": True}, {"quality": 100, "subsampling": 0}):
+        Image.fromarray(image[..., ::-1]).save(path, **settings)
+        content = path.read_bytes()
+        length = (len(segment) + 2).to_bytes(2, "big")
+        content = content[:2] + b"\xff\xe1" + length + segment + content[2:]
+        for whole in (content, content + b"\0 what a camera appends \xff\xd8"):
+            path.write_bytes(whole)
+            assert read_image(path).shape == image.shape
+        for end in range(2, len(content) - 1, 7):
+            path.write_bytes(content[:end])
+            with pytest.raises(InputError, match="truncated"):
+                read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("largest", "is_read"), [(0, True), (255, False), (4095, False), (4096, True)]
+)
+def test_16_bits_that_are_not_in_use_are_refused(
+    tmp_path: Path, largest: int, is_read: bool
+) -> None:
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.full((3, 4), largest, dtype=np.uint16))
+    if is_read:
+        assert read_image(path).max() == largest // 256
+    else:
+        with pytest.raises(InputError, match=f"values up to {largest} only"):
+            read_image(path)

@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.inference.images import read_image
+from mmseg_pointrend.inference.prediction import predict_files
+from mmseg_pointrend.inferencer import PointRendInferencer
+
+
+@pytest.fixture(scope="module")
+def inferencer(tiny_config: Path, checkpoint: Path) -> PointRendInferencer:
+    return PointRendInferencer(Config.fromfile(tiny_config), checkpoint, device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, image: np.ndarray) -> Path:
+    """Two images and a third below."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    pixels = Image.fromarray(image[..., ::-1])
+    pixels.save(folder / "a.png")
+    pixels.resize((30, 70)).save(folder / "b.jpg")
+    pixels.save(folder / "sub" / "a.png")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def indices(path: Path) -> np.ndarray:
+    with Image.open(path) as mask:
+        assert mask.mode == "P"
+        return np.asarray(mask)
+
+
+def test_masks_have_indices_palette_and_the_images_own_size(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert predict_files(inferencer, [str(folder)], out) == []
+    masks = {"a", "b", "sub/a"}
+    assert names(out) == {f"{n}.png" for n in masks} | {f"{n}_overlay.jpg" for n in masks}
+    for name, source in (("a", "a.png"), ("b", "b.jpg"), ("sub/a", "sub/a.png")):
+        image = read_image(folder / source)
+        labels = inferencer.segment(image)
+        np.testing.assert_array_equal(indices(out / f"{name}.png"), labels)
+        assert labels.shape == image.shape[:2]
+        assert read_image(out / f"{name}_overlay.jpg").shape == image.shape
+    with Image.open(out / "a.png") as mask:
+        assert mask.getpalette()[:18] == np.ravel(inferencer.palette).tolist()
+
+
+def test_files_folders_and_patterns(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    predict_files(inferencer, [str(folder / "b.jpg")], tmp_path / "file")
+    assert names(tmp_path / "file") == {"b.png", "b_overlay.jpg"}
+    predict_files(inferencer, [str(folder / "?.*")], tmp_path / "glob")
+    assert names(tmp_path / "glob") == {"a.png", "a_overlay.jpg", "b.png", "b_overlay.jpg"}
+    with pytest.raises(InputError, match=r"gone\.png"):
+        predict_files(inferencer, [str(folder / "gone.png")], tmp_path / "none")
+
+
+def test_what_cannot_be_read_is_reported_and_the_others_are_done(
+    inferencer: PointRendInferencer,
+    folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("no image")
+    (folder / "copy[bold].png").write_bytes((folder / "a.png").read_bytes()[:200])
+    out = tmp_path / "out"
+    failures = predict_files(inferencer, [str(folder)], out)
+    assert len(failures) == 3
+    printed = capfd.readouterr().err
+    for name in ("empty.png", "text.jpg", "copy[bold].png"):
+        assert any(str(folder / name) in failure for failure in failures)
+        # in one piece, whatever the width of the terminal and the characters of the name
+        assert str(folder / name) in printed
+    assert {name for name in names(out) if name.endswith(".png")} == {"a.png", "b.png", "sub/a.png"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_an_image_that_the_model_cannot_bear_is_reported(
+    error: Exception,
+    inferencer: PointRendInferencer,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predictor = inferencer.predictor
+    prepare = predictor.model.data_preprocessor.forward
+
+    def out_of_memory(data: dict, training: bool = False) -> dict:
+        if data["inputs"][0].shape[-2:] == (70, 30):
+            raise error
+        return prepare(data, training)
+
+    monkeypatch.setattr(predictor.model.data_preprocessor, "forward", out_of_memory)
+    failures = predict_files(inferencer, [str(folder)], tmp_path / "out")
+    assert len(failures) == 1
+    assert "b.jpg: not enough memory for an image of 30x70 pixels" in failures[0]
+    assert {"a.png", "sub/a.png"} <= names(tmp_path / "out")
+
+
+def test_a_mask_that_cannot_be_written_leaves_the_old_one(
+    inferencer: PointRendInferencer,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    predict_files(inferencer, [str(folder)], out)
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    write_bytes = Path.write_bytes
+
+    def full_disk(target: Path, content: bytes) -> None:
+        write_bytes(target, content[:20] if "b.png" in target.name else content)
+        if "b.png" in target.name:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    failures = predict_files(inferencer, [str(folder)], out)
+    assert len(failures) == 1
+    assert "b.png" in failures[0]
+    assert "No space left on device" in failures[0]
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+
+
+def test_outputs_that_collide_or_overwrite_an_input_are_refused(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    before = (folder / "a.png").read_bytes()
+    with pytest.raises(InputError, match="would be overwritten"):
+        predict_files(inferencer, [str(folder)], folder)
+    with pytest.raises(InputError, match="would be overwritten"):
+        predict_files(inferencer, [str(folder / "a.png")], folder / "sub" / "..")
+    assert (folder / "a.png").read_bytes() == before
+    with pytest.raises(InputError, match="would both be written"):
+        predict_files(inferencer, [str(folder / "a.png"), str(folder / "sub")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_named_like_a_strip_of_another_is_refused(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "a_points.png").write_bytes((folder / "a.png").read_bytes())
+    with pytest.raises(InputError, match=r"a_points\.png"):
+        predict_files(inferencer, [str(folder)], tmp_path / "out", show_points=True)
+    assert predict_files(inferencer, [str(folder)], tmp_path / "out") == []
+
+
+def test_a_folder_that_cannot_be_made_fails_for_every_image(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert len(predict_files(inferencer, [str(folder)], tmp_path / "out")) == 3
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_show_points_adds_a_strip_and_changes_no_mask(
+    inferencer: PointRendInferencer, folder: Path, tmp_path: Path
+) -> None:
+    predict_files(inferencer, [str(folder / "a.png")], tmp_path / "plain")
+    predict_files(inferencer, [str(folder / "a.png")], tmp_path / "shown", show_points=True)
+    added = names(tmp_path / "shown") - names(tmp_path / "plain")
+    assert added == {"a_points.png"}
+    assert read_image(tmp_path / "shown" / "a_points.png").std() > 0
+    np.testing.assert_array_equal(
+        indices(tmp_path / "shown" / "a.png"), indices(tmp_path / "plain" / "a.png")
+    )

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.inference.tiff import LabelTiles
+from mmseg_pointrend.inference.tiling import Tiling, predict_tiles
+
+pytest.importorskip("pyvips")
+
+
+@st.composite
+def tilings(draw: st.DrawFn) -> Tiling:
+    step, half = 16 * draw(st.integers(1, 6)), draw(st.integers(0, 40))
+    return Tiling(step + 2 * half, 2 * half)
+
+
+@given(tilings(), st.integers(1, 700))
+def test_windows_cover_an_axis_once_and_keep_half_the_overlap_away(
+    tiling: Tiling, length: int
+) -> None:
+    spans = tiling.spans(length)
+    kept = [k for span in spans for k in range(span.kept.start, span.kept.stop)]
+    assert kept == list(range(length))
+    for number, span in enumerate(spans):
+        assert 0 <= span.start < span.stop <= length
+        assert span.stop - span.start == min(tiling.tile, length)
+        assert span.kept.start == number * tiling.kept(length)
+        # at the image's own edges there is nothing to drop
+        assert span.kept.start - span.start >= (tiling.overlap // 2 if span.start else 0)
+        assert span.stop - span.kept.stop >= (tiling.overlap // 2 if span.stop < length else 0)
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap", "reason"),
+    [
+        (0, 0, "at least one pixel"),
+        (-2048, 256, "at least one pixel"),
+        (2048, -2, "not negative"),
+        (256, 256, "smaller than --tile"),
+        (256, 512, "smaller than --tile"),
+        (2048, 255, "even"),
+        (2008, 256, "multiple of 16"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(tile: int, overlap: int, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        Tiling(tile, overlap)
+
+
+def assembled(labels: LabelTiles) -> np.ndarray:
+    whole = np.full(labels.size, -1, dtype=np.int64)
+    tiles = iter(labels.tiles)
+    for top in range(0, labels.size[0], labels.tile[0]):
+        for left in range(0, labels.size[1], labels.tile[1]):
+            tile = next(tiles)
+            part = whole[top : top + labels.tile[0], left : left + labels.tile[1]]
+            assert tile.shape == part.shape
+            part[...] = tile
+    assert next(tiles, None) is None
+    return whole
+
+
+def blurred(image: np.ndarray) -> np.ndarray:
+    """Labels that depend on all pixels within 8 rows and columns."""
+    return cv2.blur(image[..., 0], (17, 17), borderType=cv2.BORDER_REPLICATE).astype(np.int64) // 8
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    image = np.random.default_rng(0).integers(0, 256, (150, 331, 3), dtype=np.uint8)
+    path = tmp_path / "scene.png"
+    cv2.imwrite(str(path), image)
+    return path, image
+
+
+@pytest.mark.parametrize("tile", [48, 64, 144, 160, 336])
+def test_there_are_no_seams_where_the_overlap_covers_what_labels_depend_on(
+    scene: tuple[Path, np.ndarray], tile: int
+) -> None:
+    path, image = scene
+    windows = []
+
+    def segment(window: np.ndarray) -> np.ndarray:
+        windows.append(window.shape)
+        return blurred(window)
+
+    np.testing.assert_array_equal(
+        assembled(predict_tiles(segment, path, Tiling(tile, 16))), blurred(image)
+    )
+    assert max(max(shape) for shape in windows) <= tile
+
+
+def test_without_the_overlap_there_are_seams(scene: tuple[Path, np.ndarray]) -> None:
+    path, image = scene
+    found = assembled(predict_tiles(blurred, path, Tiling(64, 0)))
+    differs = found != blurred(image)
+    assert differs.any()
+    assert not differs[:, 8:56].any(
+        where=(np.arange(150) % 64 >= 8)[:, None] & (np.arange(150) % 64 < 56)[:, None]
+    )
+
+
+def test_an_image_that_fits_is_predicted_as_it_is(scene: tuple[Path, np.ndarray]) -> None:
+    path, image = scene
+    seen = []
+
+    def segment(window: np.ndarray) -> np.ndarray:
+        seen.append(window)
+        return blurred(window)
+
+    labels = predict_tiles(segment, path, Tiling(336, 0))
+    assert labels.tile == (160, 336)
+    np.testing.assert_array_equal(assembled(labels), blurred(image))
+    (window,) = seen
+    np.testing.assert_array_equal(window, image)
+
+
+def test_windows_are_predicted_when_their_tile_is_asked_for(
+    scene: tuple[Path, np.ndarray],
+) -> None:
+    path, _ = scene
+    count = 0
+
+    def segment(window: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        return blurred(window)
+
+    tiles = iter(predict_tiles(segment, path, Tiling(64, 16)).tiles)
+    assert count == 0
+    for done in range(1, 5):
+        next(tiles)
+        assert count == done
