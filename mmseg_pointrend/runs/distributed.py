@@ -7,58 +7,23 @@ said once, in one line, when all processes meet them or when one of them is gone
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import all_reduce_params
-from mmengine.logging import print_log
-from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
-from mmengine.registry import MODEL_WRAPPERS  # the Runner looks for wrappers there and no deeper
-from torch import Tensor, distributed, nn
+from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from ..errors import InputError
+from .cpu_parallel import wrap_for_cpus
+from .launchers import refuse_several, translate_environment
 
 # Seconds that processes wait for each other before they give up, as in MMEngine's examples.
 DEFAULT_TIMEOUT = 1800
-
-
-class Launcher(NamedTuple):
-    """What a launcher sets in the environment of its processes.
-
-    Attributes:
-        rank (str): Variable with the number of the process.
-        world_size (str): Variable with the number of processes.
-        local_rank (str): Variable with the number of the process on its machine.
-        command (str): What starts them.
-    """
-
-    rank: str
-    world_size: str
-    local_rank: str
-    command: str
-
-
-LAUNCHERS = {
-    "pytorch": Launcher("RANK", "WORLD_SIZE", "LOCAL_RANK", "torchrun --nproc_per_node=2 TOOL"),
-    "slurm": Launcher(
-        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "srun --ntasks-per-node=2 python TOOL"
-    ),
-    "mpi": Launcher(
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "mpirun -np 2 python TOOL",
-    ),
-}
 
 
 @contextmanager
@@ -69,8 +34,9 @@ def launched(launcher: str) -> Iterator["Processes"]:
     and say nothing.
 
     Args:
-        launcher (str): What has started the processes, a key of ``LAUNCHERS``, or 'none' for a run
-            in this process alone, about which nothing is changed.
+        launcher (str): What has started the processes, a key of
+            :data:`~.launchers.LAUNCHERS`, or 'none' for a run in this process alone, about which
+            nothing is changed.
 
     Yields:
         Processes: The processes, which a config has yet to :meth:`~Processes.join`.
@@ -108,9 +74,9 @@ class Processes:
         self.launcher = launcher
         self._store: distributed.Store | None = None
         if launcher == "none":
-            _refuse_several()
+            refuse_several()
         else:
-            _translate_environment(launcher)
+            translate_environment(launcher)
 
     def join(self, cfg: Config) -> Config:
         """Connect the processes and have a config run in them.
@@ -135,7 +101,7 @@ class Processes:
         settings = cfg.get("env_cfg", {}).get("dist_cfg", {})
         device = get_device()
         if device == "cpu":
-            _wrap_for_cpus(cfg)
+            wrap_for_cpus(cfg)
             self._connect("gloo", settings)
         elif device == "cuda":
             torch.cuda.set_device(_local_gpu(self.launcher))
@@ -182,55 +148,6 @@ class Processes:
             distributed.destroy_process_group()
 
 
-@MODEL_WRAPPERS.register_module()
-class CPUDistributedDataParallel(MMDistributedDataParallel):
-    """A model that several processes train on CPUs.
-
-    PyTorch's SyncBatchNorm wants GPUs. Here each process normalizes with the statistics of its own
-    images, and after a step all have the mean of their running statistics, so that every process
-    validates the model that rank 0 saves.
-
-    Args:
-        module (nn.Module): The model; its SyncBatchNorm becomes BatchNorm.
-        **kwargs: As of :class:`torch.nn.parallel.DistributedDataParallel`.
-    """
-
-    def __init__(self, module: nn.Module, **kwargs) -> None:
-        super().__init__(module=revert_sync_batchnorm(module), **{**kwargs, "device_ids": None})
-
-    def train_step(
-        self, data: dict | tuple | list, optim_wrapper: OptimWrapper
-    ) -> dict[str, Tensor]:
-        """Take a step, then share the statistics of the batch norms.
-
-        Args:
-            data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapper): What updates the weights.
-
-        Returns:
-            dict[str, Tensor]: Losses and accuracies to log.
-        """
-        log_vars = super().train_step(data, optim_wrapper)
-        all_reduce_params(self.module.buffers(), op="mean")
-        return log_vars
-
-
-def _wrap_for_cpus(cfg: Config) -> None:
-    if cfg.get("model_wrapper_cfg") is not None:  # the user's own, which only lacks this
-        cfg.model_wrapper_cfg.setdefault("device_ids", None)
-        return
-    cfg.model_wrapper_cfg = ConfigDict(
-        type="CPUDistributedDataParallel",
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get("find_unused_parameters", False),
-    )
-    if os.environ["RANK"] == "0":
-        print_log(
-            "No GPU: the processes train on CPUs, and batch norms use the images of their own "
-            "process (sync_bn needs GPUs)."
-        )
-
-
 def _local_gpu(launcher: str) -> int:
     """The GPU of this process, a number on its machine."""
     gpu, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
@@ -242,55 +159,6 @@ def _local_gpu(launcher: str) -> int:
             "or hide them (CUDA_VISIBLE_DEVICES=) to run on CPUs."
         )
     return gpu
-
-
-def _translate_environment(name: str) -> None:
-    """Set what PyTorch reads from what a launcher sets.
-
-    Raises:
-        InputError: If something is missing.
-    """
-    launcher = LAUNCHERS[name]
-    missing = [variable for variable in launcher[:3] if variable not in os.environ]
-    if missing:
-        raise InputError(
-            f"--launcher {name} is for processes that it starts, with {', '.join(missing)} in "
-            f"their environment: use '{launcher.command} ... --launcher {name}', or leave it out "
-            "to run in this process."
-        )
-    for own, given in zip(("RANK", "WORLD_SIZE", "LOCAL_RANK"), launcher[:3], strict=True):
-        os.environ[own] = os.environ[given]
-    if "MASTER_ADDR" not in os.environ:
-        os.environ["MASTER_ADDR"] = _first_machine(name)
-    os.environ.setdefault("MASTER_PORT", "29500")
-
-
-def _first_machine(launcher: str) -> str:
-    """The host name of rank 0's machine."""
-    if launcher == "slurm":
-        nodes = os.environ.get("SLURM_JOB_NODELIST", os.environ.get("SLURM_NODELIST", ""))
-        try:
-            command = ["scontrol", "show", "hostnames", nodes]
-            found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            return found.split()[0]
-        except (OSError, subprocess.CalledProcessError, IndexError):
-            pass
-    size = os.environ["WORLD_SIZE"]
-    if launcher == "mpi" and os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == size:
-        return "127.0.0.1"
-    raise InputError(
-        f"--launcher {launcher}: set MASTER_ADDR to the host name of the machine of rank 0, and "
-        "pass it to all processes."
-    )
-
-
-def _refuse_several() -> None:
-    """Without a launcher's name each of torchrun's processes would run, and write, on its own."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError(
-            f"torchrun has started {os.environ['WORLD_SIZE']} processes, which know nothing of "
-            "each other: add --launcher pytorch."
-        )
 
 
 def _broken_connection(error: BaseException | None) -> BaseException | None:
