@@ -1,21 +1,18 @@
 """Has everything that MMEngine loads read as data: files, downloads and names of model zoos."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import get_file_backend
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from ..errors import InputError
+from .downloads import download
 from .reading import RefusedCheckpoint, read_data
 
 MODEL_ZOOS = ("torchvision", "modelzoo", "open-mmlab", "openmmlab", "mmcls")
@@ -85,18 +82,11 @@ def _load(filename: str, map_location: Any = None, trust: bool = False) -> Any:
 
 def _read_download(url: str, trust: bool, map_location: Any) -> Any:
     """Read a file from the web, by way of PyTorch's cache."""
-    name = os.path.basename(urlparse(url).path)
-    if name in ("", ".", ".."):
-        raise InputError(f"{url} is not the address of a file.")
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
     rank, _ = get_dist_info()
-    if rank == 0 and not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
-        except (OSError, HTTPException, ValueError) as error:  # OSError has URLError below it
-            raise InputError(f"{url} cannot be downloaded to {path} ({error}).") from error
+    if rank == 0:
+        download(url)
     barrier()
+    path = download(url)  # there by now
     try:
         return read_data(path, trust, map_location)
     except RefusedCheckpoint as error:

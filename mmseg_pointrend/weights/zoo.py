@@ -3,12 +3,11 @@
 import difflib
 import re
 from pathlib import Path
-from urllib.error import URLError
 
-import torch
 import yaml
 
 from ..errors import InputError
+from .downloads import download
 
 PACKAGE = Path(__file__).parents[1]
 # Built packages carry the zoo in .mim; in the repository it lies beside the package.
@@ -45,10 +44,7 @@ def find_config(model: str | Path) -> Path:
 
 
 def fetch_weights(name: str) -> Path:
-    """Fetch the published weights of a model of the zoo, once.
-
-    They are kept where PyTorch keeps what it downloads, ``torch.hub.get_dir()``; the variable
-    TORCH_HOME moves it.
+    """Fetch the published weights of a model of the zoo, once; see :func:`download`.
 
     Args:
         name (str): Name of the model.
@@ -62,21 +58,9 @@ def fetch_weights(name: str) -> Path:
     url = _published().get(name)
     if url is None:
         raise InputError(f"{name}: no weights of it are published; name a checkpoint file.")
-    file = url.rpartition("/")[2]
-    target = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if target.is_file():
-        return target
     # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
-    digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # To a name of its own first, which takes the place of the target when all is there.
-        torch.hub.download_url_to_file(url, str(target), digits and digits[1])
-    except (URLError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{url} cannot be fetched ({error}); try again, or name a checkpoint file."
-        ) from error
-    return target
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
+    return download(url, digits and digits[1])
 
 
 def _published() -> dict[str, str]:

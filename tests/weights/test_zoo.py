@@ -112,7 +112,7 @@ def test_a_file_that_does_not_come_whole_is_not_kept(
     else:
         server.shutdown()
         server.server_close()
-    with pytest.raises(InputError, match=r"tiny_20260101-\w+\.pth cannot be fetched"):
+    with pytest.raises(InputError, match=r"tiny_20260101-\w+\.pth cannot be downloaded"):
         zoo.fetch_weights("tiny")
     assert not list((tmp_path / "cache").rglob("*.p*"))
 
