@@ -28,7 +28,7 @@ def find_images(inputs: Iterable[str | Path]) -> dict[Path, Path]:
         without suffix: its name, or for an image in a folder its path in that folder.
 
     Raises:
-        InputError: If an input matches nothing, or two images would write the same output.
+        InputError: If an input matches nothing.
     """
     found: dict[Path, Path] = {}
     for name in inputs:
@@ -36,14 +36,6 @@ def find_images(inputs: Iterable[str | Path]) -> dict[Path, Path]:
         if not matches:
             raise InputError(f"{name}: no such image, or no image in it.")
         found.update({p: target.with_suffix("") for p, target in matches.items()})
-
-    owners: dict[Path, Path] = {}
-    for path, target in found.items():
-        if owners.setdefault(target, path) != path:
-            raise InputError(
-                f"{owners[target]} and {path} would both be written to {target}.png; predict them "
-                "into different folders."
-            )
     return found
 
 

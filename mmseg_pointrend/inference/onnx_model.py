@@ -77,42 +77,27 @@ class OnnxModel:
         """Label every pixel of some images.
 
         Args:
-            images (Sequence[np.ndarray]): BGR images, (H, W, 3), uint8, as OpenCV reads them. Those
-                that follow each other and have the same size run together.
+            images (Sequence[np.ndarray]): BGR images of one size, (H, W, 3), uint8.
             logits (bool): Whether to give the logits too. Defaults to False.
 
         Returns:
             list[Segmentation]: The segmentation of each image, at its own size.
 
         Raises:
-            InputError: If an array is no such image, the model was exported without logits, or the
-                images do not fit into memory.
+            InputError: If the model was exported without logits, or the images do not fit into
+                memory.
         """
         if logits and "logits" not in self._outputs:
             raise InputError(f"{self.path} gives labels alone; export it with --logits.")
-        results: list[Segmentation] = []
-        while len(results) < len(images):
-            rest = images[len(results) :]
-            count = next((k for k, image in enumerate(rest) if image.shape != rest[0].shape), None)
-            results += self._run(rest[:count], logits)
-        return results
-
-    def _run(self, images: Sequence[np.ndarray], logits: bool) -> list[Segmentation]:
-        """Segment images of one shape."""
-        shape, dtype = images[0].shape, images[0].dtype
-        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-            raise InputError(
-                f"An array of shape {shape} and type {dtype} is no image; it has to be (H, W, 3), "
-                "BGR, uint8."
-            )
         pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in images])
         try:
             outputs = self._session.run(
                 ["labels", "logits"] if logits else ["labels"], {"images": pixels}
             )
         except Exception as error:  # as above
+            height, width = images[0].shape[:2]
             raise InputError(
-                f"{self.path} cannot segment {len(images)} images of {shape[1]}x{shape[0]} pixels "
+                f"{self.path} cannot segment {len(images)} images of {width}x{height} pixels "
                 f"({_first_line(error)})."
             ) from error
         return [Segmentation(*parts) for parts in zip(*outputs, strict=True)]

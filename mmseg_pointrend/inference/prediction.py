@@ -4,21 +4,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from ..inferencer import PointRendInferencer
+from ..overlay import overlay
 from .images import read_image, write_jpeg, write_label_png, write_png
 from .inputs import find_images
-from .overlay import overlay
 from .progress import progress_bar
 from .tiff import write_label_tiff
 from .tiling import Tiling, predict_tiles
 
+if TYPE_CHECKING:
+    from ..inferencer import PointRendInferencer
+
 
 def predict_files(
-    inferencer: PointRendInferencer,
+    inferencer: "PointRendInferencer",
     inputs: Iterable[str],
     out: str | Path,
     show_points: bool = False,
@@ -74,7 +77,7 @@ def predict_files(
 
 
 def _predict_tiled(
-    inferencer: PointRendInferencer, jobs: Sequence[tuple[Path, Path]], tiling: Tiling
+    inferencer: "PointRendInferencer", jobs: Sequence[tuple[Path, Path]], tiling: Tiling
 ) -> list[str]:
     """Predict and write images; returns what failed."""
     failures: list[str] = []
@@ -86,7 +89,7 @@ def _predict_tiled(
 
 
 def _predict_whole(
-    inferencer: PointRendInferencer, jobs: Sequence[tuple[Path, Path]], show_points: bool
+    inferencer: "PointRendInferencer", jobs: Sequence[tuple[Path, Path]], show_points: bool
 ) -> list[str]:
     """Read, predict and write images; returns what failed."""
     failures: list[str] = []
@@ -94,25 +97,32 @@ def _predict_whole(
     for path, target in jobs:
         with _noting(failures, path):
             images[path, target] = read_image(path)
-    segmented = []
-    with _noting(failures, *(path for path, _ in images)):
-        segmented = inferencer.segment_batch([*images.values()])
-    for ((path, target), image), found in zip(images.items(), segmented, strict=False):
+    labels: dict[tuple[Path, Path], np.ndarray] = {}
+    if show_points:
+        for (path, target), image in images.items():
+            with _noting(failures, path):
+                labels[path, target] = _explain(inferencer, image, target)
+    else:
+        with _noting(failures, *(path for path, _ in images)):
+            found = inferencer.segment_batch([*images.values()])
+            labels = {job: result.labels for job, result in zip(images, found, strict=True)}
+    for (path, target), mask in labels.items():
         with _noting(failures, path):
-            if show_points:
-                _write_points(inferencer, image, target)
-            painted = overlay(image, found.labels, inferencer.palette)
+            painted = overlay(images[path, target], mask, inferencer.palette)
             write_jpeg(_with_ending(target, "_overlay.jpg"), painted)
-            write_label_png(_with_ending(target, ".png"), found.labels, inferencer.palette)
+            write_label_png(_with_ending(target, ".png"), mask, inferencer.palette)
     return failures
 
 
-def _write_points(inferencer: PointRendInferencer, image: np.ndarray, target: Path) -> None:
+def _explain(inferencer: "PointRendInferencer", image: np.ndarray, target: Path) -> np.ndarray:
+    """Draw how the labels of an image come about, and return them."""
     # not at the top: exported models go without Matplotlib and PyTorch
     from ..visualization import explain_figure, figure_to_image
 
-    figure = explain_figure(image, inferencer.explain(image), inferencer.palette)
+    explanation = inferencer.explain(image)
+    figure = explain_figure(image, explanation, inferencer.palette)
     write_png(_with_ending(target, "_points.png"), figure_to_image(figure))
+    return explanation.labels
 
 
 @contextmanager

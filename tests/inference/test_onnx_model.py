@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 
@@ -38,6 +39,7 @@ sys.meta_path[:] = map(Hiding, sys.meta_path)
 
 import numpy as np
 import mmseg_pointrend
+from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 
@@ -95,7 +97,7 @@ def test_knows_its_classes(write_model: Callable[..., Path]) -> None:
 
 def test_gives_each_image_its_own_labels_and_logits(write_model: Callable[..., Path]) -> None:
     images = random_images((4, 5), (4, 5), (1, 1), (7, 3), (4, 5))
-    results = OnnxModel(str(write_model()), threads=1).segment_batch(images, logits=True)
+    results = PointRendInferencer(write_model()).segment_batch(images, logits=True)
     assert len(results) == len(images)
     for image, result in zip(images, results, strict=True):
         rgb = image[..., ::-1]
@@ -108,7 +110,7 @@ def test_gives_each_image_its_own_labels_and_logits(write_model: Callable[..., P
 def test_gives_no_logits_unless_asked(write_model: Callable[..., Path]) -> None:
     (result,) = OnnxModel(write_model(), device="cpu").segment_batch(random_images((4, 5)))
     assert result.logits is None
-    assert OnnxModel(write_model()).segment_batch([]) == []
+    assert PointRendInferencer(write_model()).segment_batch([]) == []
 
 
 def test_serves_several_threads(write_model: Callable[..., Path]) -> None:
@@ -171,7 +173,7 @@ def test_refuses_arrays_that_are_no_images(
     write_model: Callable[..., Path], image: np.ndarray
 ) -> None:
     with pytest.raises(InputError, match="is no image"):
-        OnnxModel(write_model()).segment_batch([image])
+        PointRendInferencer(write_model()).segment_batch([image])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmseg_pointrend.inference.overlay import colorize, overlay
+from mmseg_pointrend.overlay import colorize, overlay
 
 PALETTE = [[10, 20, 30], [200, 100, 0]]
 
