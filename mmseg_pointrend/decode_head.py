@@ -12,8 +12,9 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from .errors import InputError
+from .image_meta import input_size, unflipped, unpadded
 from .points import point_labels, point_sample
-from .rendering import DenseRenderer, SparseRenderer, Window
+from .rendering import DenseRenderer, SparseRenderer
 from .weights.layouts import to_own_layout
 
 # What the coarse head must have in common with the head that it belongs to.
@@ -208,7 +209,7 @@ class PointRendHead(BaseDecodeHead):
             Tensor: Logits, (B, C, H, W), float32.
         """
         self._check_weights()
-        return self.forward(inputs, size=_input_size(batch_img_metas[0]))
+        return self.forward(inputs, size=input_size(batch_img_metas[0]))
 
     def predict_labels(
         self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict
@@ -237,7 +238,7 @@ class PointRendHead(BaseDecodeHead):
                 "model.type=EncoderDecoder."
             )
         coarse_logits, fine = self.coarse_logits(inputs), self.fine_features(inputs)
-        size = _input_size(batch_img_metas[0])
+        size = input_size(batch_img_metas[0])
         labels = []
         for k, meta in enumerate(batch_img_metas):
             image = slice(k, k + 1)
@@ -246,10 +247,10 @@ class PointRendHead(BaseDecodeHead):
                 [level[image] for level in fine],
                 self.point_head,
                 size,
-                window=_unpadded(meta, size),
+                window=unpadded(meta, size),
                 output_size=meta["ori_shape"][:2],
             )
-            labels.append(_unflipped(rendered.squeeze(0), meta))
+            labels.append(unflipped(rendered.squeeze(0), meta))
         return labels
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: dict) -> dict:
@@ -376,25 +377,3 @@ def _zero_losses(head: BaseDecodeHead, output: Tensor | Sequence[Tensor]) -> dic
     outputs = [output] if isinstance(output, Tensor) else output
     nothing = 0 * sum(part.sum() for part in outputs)
     return {module.loss_name: nothing for module in _loss_modules(head)}
-
-
-def _input_size(img_meta: dict) -> tuple[int, int]:
-    """(height, width) of what went into the network, padding included."""
-    # A sliding window leaves its own size, a torch.Size, in img_shape.
-    if "pad_shape" in img_meta and not isinstance(img_meta["img_shape"], torch.Size):
-        return tuple(img_meta["pad_shape"][:2])
-    return tuple(img_meta["img_shape"][:2])
-
-
-def _unpadded(img_meta: dict, size: tuple[int, int]) -> Window:
-    """The part of a network input of ``size`` = (H, W) that is no padding."""
-    padding = img_meta.get("img_padding_size", img_meta.get("padding_size", (0, 0, 0, 0)))
-    left, right, top, bottom = padding
-    return Window(top, left, size[0] - top - bottom, size[1] - left - right)
-
-
-def _unflipped(labels: Tensor, img_meta: dict) -> Tensor:
-    """Undo the flip of an image on its (H, W) labels."""
-    if not img_meta.get("flip"):
-        return labels
-    return labels.flip(1 if img_meta["flip_direction"] == "horizontal" else 0)

@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..decode_head import PointRendHead
 from ..errors import InputError
+from ..image_meta import unpadded
 from ..points import cell_coords
+from ..wrappers import bare_segmentor
 
 
 class StepPoints(NamedTuple):
@@ -54,7 +55,7 @@ def explain(model: nn.Module, data: dict) -> Explanation:
     Raises:
         InputError: If the model has another head.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = bare_segmentor(model)
     head = model.decode_head
     if not isinstance(head, PointRendHead):
         raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
@@ -94,10 +95,10 @@ def _image_points(
 ) -> np.ndarray:
     """Points on the padded network input, in pixels of the original image."""
     meta = sample.metainfo
-    left, _, top, _ = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
+    window = unpadded(meta, size)
     (height, width), (ori_height, ori_width) = meta["img_shape"][:2], meta["ori_shape"][:2]
     extent = np.array([size[1], size[0]])
     xy = coords.cpu().numpy()
     xy = xy * (extent - 1) + 0.5 if align_corners else xy * extent
-    xy = xy - (left, top)
+    xy = xy - (window.left, window.top)
     return (xy * (ori_width / width, ori_height / height)).astype(np.float32)
