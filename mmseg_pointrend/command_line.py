@@ -1,4 +1,4 @@
-"""What the command lines share: the config with its overrides, and errors of one line."""
+"""Configs on the command line, with their overrides."""
 
 import argparse
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from .errors import InputError
-from .errors import one_line_errors as one_line_errors
 
 
 class OverrideAction(DictAction):
@@ -30,10 +29,8 @@ class OverrideAction(DictAction):
             )
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as MMSegmentation's tools have
-    them."""
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+def add_override_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` as MMSegmentation's tools have it."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -43,6 +40,13 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help="override settings of the config, nested keys with dots: "
         "model.decode_head.renderer.subdivision_num_points=512",
     )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as MMSegmentation's tools have
+    them."""
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    add_override_option(parser)
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -51,16 +55,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes one of these
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="read checkpoints that run code when they are read; only for those whose makers you "
-        "trust",
-    )
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -14,7 +14,8 @@ from mmseg_pointrend.benchmarking import (
     print_table,
 )
 from mmseg_pointrend.benchmarking.scenes import WORST_CASES
-from mmseg_pointrend.command_line import one_line_errors, read_config
+from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.errors import one_line_errors
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r50_cityscapes.py"
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from mmseg_pointrend.command_line import add_trust_option, one_line_errors
-from mmseg_pointrend.weights.conversion import convert_checkpoint
+from mmseg_pointrend.conversion import convert_checkpoint
+from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.options import add_trust_option
 from mmseg_pointrend.weights.layouts import Layout
 
 

@@ -14,7 +14,8 @@ from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_pointrend.command_line import one_line_errors, read_config
+from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.inference.images import write_png
 from mmseg_pointrend.inferencer import PointRendInferencer
 from mmseg_pointrend.runs.testing import run_test

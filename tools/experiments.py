@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmseg_pointrend.command_line import one_line_errors
+from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.runs.experiments import Experiment, markdown_table, run_experiment
 
 ROOT = Path(__file__).resolve().parent.parent

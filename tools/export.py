@@ -6,10 +6,10 @@ tools/export.py CONFIG CHECKPOINT --format onnx|pt2 --out FILE [--logits] [--ver
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from mmseg_pointrend.command_line import add_trust_option, one_line_errors, read_config
+from mmseg_pointrend.command_line import add_override_option, read_config
+from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.export import FORMATS, export_model, verify
+from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,15 +29,9 @@ def parse_args() -> argparse.Namespace:
         metavar="IMAGE",
         help="run the file beside PyTorch on these images, each at four sizes",
     )
-    parser.add_argument(
-        "--allow-partial",
-        action="store_true",
-        help="go on although the checkpoint lacks weights of the model",
-    )
+    add_partial_option(parser)
     add_trust_option(parser)
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE"
-    )
+    add_override_option(parser)
     return parser.parse_args()
 
 

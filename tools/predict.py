@@ -13,6 +13,7 @@ from mmseg_pointrend.errors import InputError, one_line_errors
 from mmseg_pointrend.inference.prediction import predict_files
 from mmseg_pointrend.inference.tiling import Tiling
 from mmseg_pointrend.inferencer import PointRendInferencer, is_exported
+from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,22 +53,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="compile the network first, which takes minutes"
     )
-    parser.add_argument(
-        "--allow-partial",
-        action="store_true",
-        help="go on although the checkpoint lacks weights of the model",
-    )
-    parser.add_argument(
-        "--trust-checkpoint", action="store_true", help="run code that the checkpoint carries"
-    )
+    add_partial_option(parser)
+    add_trust_option(parser)
     try:
-        from mmseg_pointrend.command_line import OverrideAction
+        from mmseg_pointrend.command_line import add_override_option
     except ImportError:  # without PyTorch there are no configs
         parser.set_defaults(cfg_options={})
     else:
-        parser.add_argument(
-            "--cfg-options", nargs="+", action=OverrideAction, default={}, metavar="KEY=VALUE"
-        )
+        add_override_option(parser)
     return parser.parse_args()
 
 

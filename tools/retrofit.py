@@ -5,7 +5,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_pointrend.command_line import add_trust_option, one_line_errors
+from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.options import add_trust_option
 from mmseg_pointrend.runs.recipe import write_recipe
 
 

@@ -2,12 +2,9 @@
 
 import argparse
 
-from mmseg_pointrend.command_line import (
-    add_config_options,
-    add_trust_option,
-    load_config,
-    one_line_errors,
-)
+from mmseg_pointrend.command_line import add_config_options, load_config
+from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.options import add_partial_option, add_trust_option
 from mmseg_pointrend.runs.distributed import launched
 from mmseg_pointrend.runs.testing import run_test
 
@@ -25,11 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
     )
-    parser.add_argument(
-        "--allow-partial",
-        action="store_true",
-        help="score a checkpoint although it lacks weights of the model",
-    )
+    add_partial_option(parser)
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()

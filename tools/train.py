@@ -6,13 +6,10 @@ import logging
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
-from mmseg_pointrend.command_line import (
-    add_config_options,
-    add_trust_option,
-    load_config,
-    one_line_errors,
-)
+from mmseg_pointrend.command_line import add_config_options, load_config
 from mmseg_pointrend.config_errors import config_errors
+from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.options import add_partial_option, add_trust_option
 from mmseg_pointrend.runs.distributed import launched
 from mmseg_pointrend.runs.training import prepare_training
 from mmseg_pointrend.weights.loading import checkpoints_as_data
@@ -28,12 +25,7 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from CHECKPOINT, or without a value from the newest whole one in the work dir",
     )
-    parser.add_argument(
-        "--allow-partial",
-        action="store_true",
-        help="start from a checkpoint (load_from) although it does not fit the whole model, as for "
-        "other classes",
-    )
+    add_partial_option(parser)
     parser.add_argument(
         "--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU"
     )

@@ -112,16 +112,16 @@ class InvalidLossHook(Hook):
             )
 
 
-def set_checkpoint_check(cfg: Config, allow_partial: bool) -> None:
-    """Have a run check the checkpoints that it loads, whether or not its config says so.
+def set_hook(cfg: Config, kind: str, **settings: object) -> None:
+    """Give a run a hook, in place of any other of that type.
 
     Args:
         cfg (Config): Config of the run; changed in place.
-        allow_partial (bool): Whether weights that do not fit are reported, not refused.
+        kind (str): Registered name of the hook.
+        **settings: Its arguments.
     """
-    others = [h for h in cfg.get("custom_hooks", []) if h["type"] != "CheckpointCheckHook"]
-    check = dict(type="CheckpointCheckHook", allow_partial=allow_partial)
-    cfg.custom_hooks = [*others, check]
+    others = [hook for hook in cfg.get("custom_hooks", []) if hook["type"] != kind]
+    cfg.custom_hooks = [*others, dict(type=kind, **settings)]
 
 
 def _num_labels(head: nn.Module) -> int:

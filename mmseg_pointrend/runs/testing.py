@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..segmentor import predict_only_labels
 from ..settings import check_settings
 from ..weights.loading import checkpoints_as_data
-from .hooks import set_checkpoint_check
+from .hooks import set_hook
 
 
 def run_test(
@@ -67,8 +67,7 @@ def run_test(
     else:
         predict_only_labels(cfg)
     if dtype != "float32" or channels_last:
-        hook = dict(type="TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
-        cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
+        set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
 
     if out is None:
         return _run(cfg, state_dict, checkpoint, allow_partial, trust)
@@ -85,7 +84,7 @@ def run_test(
 def _run(
     cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool, trust: bool
 ) -> dict[str, float]:
-    set_checkpoint_check(cfg, allow_partial)
+    set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
     with checkpoints_as_data(trust), config_errors():
         runner = Runner.from_cfg(cfg)
         check_weights(runner.model, state_dict, checkpoint, allow_partial)

@@ -10,7 +10,7 @@ from ..checkpoints import read_checkpoint
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..settings import check_settings
-from .hooks import set_checkpoint_check
+from .hooks import set_hook
 from .resuming import checkpoint_folder, newest_whole_checkpoint
 
 # Bytes that have to fit on the disk before a run starts: more than its first log lines.
@@ -56,7 +56,7 @@ def prepare_training(
     if amp:
         _enable_amp(cfg)
     if channels_last:
-        cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ChannelsLastHook")]
+        set_hook(cfg, "ChannelsLastHook")
     _lose_nothing(cfg)
     if resume is None and cfg.get("resume") and not cfg.get("load_from"):
         resume = "auto"
@@ -68,7 +68,7 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, resume
     if cfg.get("load_from") and "://" not in cfg.load_from:
         read_checkpoint(cfg.load_from, trust)  # for its errors, before anything is built
-    set_checkpoint_check(cfg, allow_partial)
+    set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
     _check_writable(Path(cfg.work_dir))
     return cfg
 

@@ -11,8 +11,8 @@ import torch
 from malice import KINDS, spoil
 
 from mmseg_pointrend.checkpoints import load_weights, read_checkpoint
+from mmseg_pointrend.conversion import convert_checkpoint
 from mmseg_pointrend.runs.recipe import write_recipe
-from mmseg_pointrend.weights.conversion import convert_checkpoint
 
 Tool = Callable[..., None]
 

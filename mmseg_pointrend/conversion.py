@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from ..checkpoints import read_checkpoint
-from ..errors import InputError
-from ..files import replacing
-from .layouts import Layout, to_own_layout
+from .checkpoints import read_checkpoint
+from .errors import InputError
+from .files import replacing
+from .weights.layouts import Layout, to_own_layout
 
 
 class Converted(NamedTuple):
