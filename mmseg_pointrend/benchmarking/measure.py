@@ -1,7 +1,7 @@
 """Time and peak memory of several ways to do the same."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -82,13 +82,17 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int:
 
 
 def as_rows(results: Mapping[str, Measurement]) -> dict[str, dict[str, float | str]]:
-    """Results as numbers under names with units. Ratios are to the first side, which is ours."""
+    """Results as numbers under names with units.
+
+    Ratios are to the first side, which is ours. That of times is the median over the rounds of the
+    ratio within a round, which the drift of a machine that warms up or is shared leaves alone.
+    """
     ours = next(iter(results.values()))
     return {
         name: {
             "median ms": round(1e3 * result.median, 2),
             "min ms": round(1e3 * min(result.seconds), 2),
-            "time ratio": round(result.median / ours.median, 2),
+            "time ratio": round(_paired_ratio(result.seconds, ours.seconds), 2),
             "peak MiB": round(result.peak_bytes / MIB, 1),
             "memory ratio": round(result.peak_bytes / max(ours.peak_bytes, 1), 2),
             **result.remarks,
@@ -104,6 +108,10 @@ def print_table(title: str, rows: Mapping[str, Mapping[str, float | str]]) -> No
     for name, row in rows.items():
         table.add_row(name, *(str(row.get(column, "")) for column in columns))
     Console(width=160).print(table)
+
+
+def _paired_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
+    return median(a / b for a, b in zip(seconds, others, strict=True))
 
 
 def _wait(device: torch.device) -> None:

@@ -47,3 +47,9 @@ def test_ratios_are_to_the_first_side() -> None:
     assert rows["theirs"]["time ratio"] == pytest.approx(4)
     assert rows["theirs"]["memory ratio"] == pytest.approx(2.5)
     assert rows["theirs"]["labels"] == "all"
+
+
+def test_ratios_of_times_are_those_within_a_round() -> None:
+    # between the first round and the last the machine became ten times slower
+    rows = as_rows({"ours": Measurement([1, 2, 10]), "theirs": Measurement([3, 2, 10])})
+    assert rows["theirs"]["time ratio"] == pytest.approx(1)
