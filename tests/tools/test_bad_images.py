@@ -95,6 +95,18 @@ IMAGES = [
 ]
 
 
+def the_line(
+    exit_status: pytest.ExceptionInfo[SystemExit],
+    capfd: pytest.CaptureFixture[str],
+    message: str,
+) -> str:
+    """The only line of what a tool says before it exits that has a message in it."""
+    lines = [*capfd.readouterr().err.splitlines(), *str(exit_status.value.code).splitlines()]
+    assert not any("Traceback" in line for line in lines)
+    (line,) = [line for line in lines if message in line]
+    return line
+
+
 @pytest.mark.parametrize("case", IMAGES, ids=lambda case: ascii(case.name[:24]))
 def test_an_image_gets_a_mask_of_its_size_or_one_line(
     case: Case,
@@ -116,10 +128,8 @@ def test_an_image_gets_a_mask_of_its_size_or_one_line(
         return
     with pytest.raises(SystemExit) as exit_status:
         run_tool(*command)
-    lines = [*capfd.readouterr().err.splitlines(), *str(exit_status.value.code).splitlines()]
-    (line,) = [line for line in lines if case.gets in line]
+    line = the_line(exit_status, capfd, case.gets)
     assert ascii(case.name).strip("'")[:24] in line or case.name[:24] in line
-    assert not any("Traceback" in line for line in lines)
     # nothing is left of what failed
     assert not [*(tmp_path / "out").glob("*")] or case.name.startswith("x")
 
@@ -169,9 +179,7 @@ def test_arguments_that_make_no_sense_get_one_line(
     given = source and f"in/{source}"
     with pytest.raises(SystemExit) as exit_status:
         run_tool("predict", tiny_config, checkpoint, given, "--out", "out", *options.split())
-    lines = [*capfd.readouterr().err.splitlines(), *str(exit_status.value.code).splitlines()]
-    assert len([line for line in lines if message in line]) == 1
-    assert not any("Traceback" in line for line in lines)
+    assert the_line(exit_status, capfd, message)
     assert (tmp_path / "in" / "photo.png").read_bytes() == before
     assert not os.listdir(tmp_path / "elsewhere")
 
