@@ -11,8 +11,8 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 setup: $(VENV)/.installed
 
-# PyTorch goes first: its plain name would bring several GB of CUDA packages. mmcv, built in
-# isolation, stays pure Python and needs no compiler.
+# PyTorch goes first, in the version that the tests ran with. mmcv, built in isolation, stays pure
+# Python and needs no compiler.
 $(VENV)/.installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) $(TORCH)

@@ -45,7 +45,10 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as MMSegmentation's tools have
     them."""
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)",
+    )
     add_override_option(parser)
     parser.add_argument(
         "--launcher",

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -10,6 +12,8 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_pointrend import DenseRenderer, PointRendHead
+from mmseg_pointrend.datasets import check_data_folders
+from mmseg_pointrend.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -91,6 +95,40 @@ def test_head_and_data_agree(name: str) -> None:
     assert cfg.custom_imports.imports == ["mmseg_pointrend"]
     assert {hook.type for hook in cfg.custom_hooks} >= {"DataCheckHook", "InvalidLossHook"}
     assert "SyncBN" not in cfg.pretty_text
+
+
+def test_the_template_for_own_data_makes_a_recipe(tmp_path: Path) -> None:
+    """What the README says: a copy with its first lines changed, and a recipe of a few lines."""
+    template = (FOLDER / "_base_" / "datasets" / "own_data.py").read_text()
+    changed = template.replace('"data/mydata"', repr(str(tmp_path))).replace('".jpg"', '".png"')
+    (tmp_path / "mydata.py").write_text(changed.replace("(512, 512)", "(32, 48)"))
+    (tmp_path / "recipe.py").write_text(
+        f"""_base_ = [
+    "{FOLDER}/_base_/models/pointrend_r50.py",
+    "./mydata.py",
+    "{FOLDER}/_base_/schedules/schedule_20k.py",
+    "{FOLDER}/_base_/default_runtime.py",
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+)
+"""
+    )
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "a.png"), np.full((40, 60), 2, dtype=np.uint8))
+    cfg = Config.fromfile(tmp_path / "recipe.py")
+    assert cfg.model.decode_head.num_classes == 3
+    assert cfg.model.data_preprocessor.size == (32, 48)
+    check_data_folders(cfg.train_dataloader.dataset)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    sample = dataset[0]
+    assert sample["inputs"].shape == (3, 32, 48)
+    assert (sample["data_samples"].gt_sem_seg.data == 2).all()
+    cfg.train_dataloader.dataset.img_suffix = ".jpg"
+    with pytest.raises(InputError, match=r"no image \.jpg in .*images/train; set img_suffix"):
+        check_data_folders(cfg.train_dataloader.dataset)
 
 
 @pytest.mark.parametrize("name", [name for name in POINTREND if name.endswith("cityscapes")])

@@ -82,8 +82,13 @@ EXPERIMENTS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="experiments to run; by default all, in order")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/experiments"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("work_dirs/experiments"),
+        help="folder of all experiments (default: %(default)s)",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
     parser.add_argument(
         "--amp", action="store_true", help="train in mixed precision, in channels_last"
     )

@@ -1,11 +1,13 @@
 """Predict images with a trained or an exported model.
 
 tools/predict.py CONFIG CHECKPOINT INPUT... --out DIR [--show-points]
+tools/predict.py MODEL [CHECKPOINT.pth] INPUT... --out DIR   (a model of the zoo, by its name)
 tools/predict.py MODEL.onnx INPUT... --out DIR        (without PyTorch)
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 import cv2
 
@@ -21,13 +23,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "model",
         metavar="CONFIG | MODEL.onnx",
-        help="config file, model of our zoo, or exported model",
+        help="config file or name of one, which may have published weights, or exported model",
     )
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="[CHECKPOINT] INPUT",
-        help="image files, folders or globs; before them the checkpoint, if the model is a config",
+        help="image files, folders or globs; before them the checkpoint of a config",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
@@ -44,9 +46,17 @@ def parse_args() -> argparse.Namespace:
         help="predict images of any size in windows of this side, into tiled TIFF files",
     )
     parser.add_argument(
-        "--overlap", type=int, metavar="PIXELS", help="what neighboring windows share: 256"
+        "--overlap",
+        type=int,
+        metavar="PIXELS",
+        help="what neighboring windows share (default: 256)",
     )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="type to predict in",
+    )
     parser.add_argument(
         "--channels-last", action="store_true", help="lay out features pixel by pixel"
     )
@@ -79,7 +89,9 @@ def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
         if args.cfg_options:
             raise InputError(f"{model} is an exported model; --cfg-options are for configs.")
     else:
-        weights = args.inputs.pop(0)
+        # models of the zoo have weights of their own
+        if Path(model).is_file() or Path(args.inputs[0]).suffix == ".pth":
+            weights = args.inputs.pop(0)
         if not args.inputs:
             raise InputError(f"{model} {weights}: name the checkpoint and at least one image.")
     return PointRendInferencer(

@@ -13,7 +13,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Test a segmentor.")
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--out", metavar="DIR", help="folder for the predicted label maps (PNG)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder for the predicted label maps (PNG), as IoUMetric writes them: with "
+        "reduce_zero_label, as ADE20K has it, the class plus one",
+    )
     parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(

@@ -9,7 +9,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_pointrend.errors import InputError
 
-from .layout import check_folders, describe_source
+from .layout import check_folders, no_images
 
 COLORS = {
     "sky": [128, 128, 128],
@@ -81,10 +81,7 @@ class CamVidDataset(BaseSegDataset):
             check_folders(name, self.data_prefix.values(), self.ann_file)
         data_list = super().load_data_list()
         if not data_list:
-            raise InputError(
-                f"{name}: no image {self.img_suffix} in {self.data_prefix['img_path']}. "
-                f"{describe_source(name)}"
-            )
+            raise no_images(name, self.img_suffix, self.data_prefix["img_path"])
         paths = [
             info[key] for info in data_list for key in ("img_path", "seg_map_path") if key in info
         ]

@@ -2,6 +2,10 @@
 
 import os
 from collections.abc import Iterable
+from inspect import signature
+from pathlib import Path
+
+from mmseg.registry import DATASETS
 
 from mmseg_pointrend.errors import InputError
 
@@ -61,8 +65,23 @@ def check_folders(dataset_type: str, folders: Iterable[str], ann_file: str = "")
         raise InputError(f"{dataset_type}: not found: {names}. {describe_source(dataset_type)}")
 
 
+def no_images(dataset_type: str, suffix: str, folder: str) -> InputError:
+    """The error of a folder that has no images of a data set.
+
+    Args:
+        dataset_type (str): Name of the data set's class.
+        suffix (str): How its images end.
+        folder (str): The folder.
+    """
+    return InputError(
+        f"{dataset_type}: no image {suffix} in {folder}; set img_suffix to how yours end. "
+        f"{describe_source(dataset_type)}"
+    )
+
+
 def check_data_folders(dataset_cfg: dict) -> None:
-    """Refuse a data set's config whose folders are missing, before anything is built from it.
+    """Refuse a data set's config whose folders are missing or hold no images, before anything is
+    built from it.
 
     Args:
         dataset_cfg (dict): Config of any MMSegmentation data set, or of a wrapper such as
@@ -70,7 +89,7 @@ def check_data_folders(dataset_cfg: dict) -> None:
             has ``backend_args`` to read them from other storage than the disk, passes.
 
     Raises:
-        InputError: A folder or the list of images is missing.
+        InputError: A folder, the list of images or every image is missing.
     """
     if "datasets" in dataset_cfg:
         for nested in dataset_cfg["datasets"]:
@@ -87,6 +106,17 @@ def check_data_folders(dataset_cfg: dict) -> None:
             [folder for folder in folders if folder],
             os.path.join(root, ann_file) if ann_file else "",
         )
+        if not ann_file and "img_path" in prefixes:
+            _check_images(dataset_cfg, os.path.join(root, prefixes["img_path"]))
+
+
+def _check_images(dataset_cfg: dict, folder: str) -> None:
+    kind = dataset_cfg["type"]
+    parameters = signature(DATASETS.get(kind) if isinstance(kind, str) else kind).parameters
+    if "img_suffix" in parameters and "://" not in folder:
+        suffix = dataset_cfg.get("img_suffix", parameters["img_suffix"].default)
+        if next(Path(folder).rglob(f"*{suffix}"), None) is None:
+            raise no_images(_class_name(kind), suffix, folder)
 
 
 def _class_name(dataset_type: str | type) -> str:

@@ -18,7 +18,14 @@ def make_folders(root: Path, *names: str) -> str:
 
 def test_complete_layout_passes(tmp_path: Path) -> None:
     root = make_folders(tmp_path, *PREFIX.values())
-    check_data_folders(dict(type="CamVidDataset", data_root=root, data_prefix=PREFIX))
+    cfg = dict(type="CamVidDataset", data_root=root, data_prefix=PREFIX)
+    with pytest.raises(InputError, match=r"no image \.jpg in .*images/train; set img_suffix"):
+        check_data_folders(cfg)
+    (tmp_path / "images/train/a.png").touch()
+    check_data_folders(dict(cfg, img_suffix=".png"))
+    (tmp_path / "images/train/deep").mkdir()
+    (tmp_path / "images/train/deep/a.jpg").touch()
+    check_data_folders(cfg)
 
 
 def test_message_names_folder_layout_and_origin(tmp_path: Path) -> None:
@@ -60,6 +67,7 @@ def test_known_and_unknown_types(tmp_path: Path, dataset_type: str | type, hint:
 
 def test_wrappers_are_looked_into(tmp_path: Path) -> None:
     there = make_folders(tmp_path / "there", *PREFIX.values())
+    (tmp_path / "there/images/train/a.jpg").touch()
     good = dict(type="CamVidDataset", data_root=there, data_prefix=PREFIX)
     bad = dict(good, data_root=str(tmp_path / "gone"))
     check_data_folders(dict(type="RepeatDataset", times=2, dataset=good))

@@ -1,5 +1,5 @@
 # DeepLabV3+ on ResNet-18 at output stride 8, as MMSegmentation's deeplabv3plus_r18-d8.
-_base_ = "./fpn_r50.py"
+_base_ = "./deeplabv3_r50.py"
 norm_cfg = _base_.norm_cfg
 model = dict(
     backbone=dict(
@@ -8,7 +8,6 @@ model = dict(
         strides=(1, 2, 1, 1),
         init_cfg=dict(checkpoint="open-mmlab://resnet18_v1c"),
     ),
-    neck=None,
     decode_head=dict(
         _delete_=True,
         type="DepthwiseSeparableASPPHead",

@@ -1,12 +1,11 @@
 # PointRend over DeepLabV3 at output stride 16; fine features from ResNet's stage 2.
-_base_ = "./pointrend_r50.py"
+_base_ = "./deeplabv3_r50.py"
 norm_cfg = _base_.norm_cfg
 model = dict(
-    backbone=dict(dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1)),
-    neck=None,
     decode_head=dict(
+        _delete_=True,
+        type="PointRendHead",
         coarse_head=dict(
-            _delete_=True,
             type="ASPPHead",
             in_channels=2048,
             in_index=3,
@@ -15,5 +14,13 @@ model = dict(
             norm_cfg=norm_cfg,
             loss_decode=dict(type="CrossEntropyLoss"),
         ),
+        in_channels=256,
+        in_index=0,
+        channels=256,
+        num_classes=19,
+        point_head=dict(type="PointMLP", num_fcs=3, coarse_pred_each_layer=True),
+        point_sampler=dict(type="UncertaintyPointSampler"),
+        renderer=dict(type="DenseRenderer"),
+        loss_decode=dict(type="CrossEntropyLoss"),
     ),
 )
