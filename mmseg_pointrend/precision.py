@@ -14,6 +14,7 @@ from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from mmseg.registry import HOOKS, OPTIM_WRAPPERS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .wrappers import bare_segmentor
@@ -78,15 +79,17 @@ def set_type_and_layout(
     Returns:
         nn.Module: ``model``, in eval mode, which goes on taking float32 images.
     """
+    segmentor = bare_segmentor(model)
     fold_batch_norms(model.eval())
+    images = {*segmentor.data_preprocessor.modules()}  # their mean is subtracted in float32
     for module in model.modules():
-        if not isinstance(module, _BatchNorm):
+        if not isinstance(module, _BatchNorm) and module not in images:
             tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
             for tensor in filter(torch.is_floating_point, tensors):
                 tensor.data = tensor.data.to(dtype)
     layout = torch.channels_last if channels_last else torch.preserve_format
     model.to(memory_format=layout)
-    bare_segmentor(model).backbone.register_forward_pre_hook(
+    segmentor.backbone.register_forward_pre_hook(
         lambda _, images: tuple(image.to(dtype, memory_format=layout) for image in images)
     )
     return model
@@ -108,10 +111,15 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     for module in filter(_computes_in_order, [*model.modules()]):
         children = [*module.named_children()]
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if isinstance(conv, nn.modules.conv._ConvNd) and isinstance(norm, _BatchNorm):
+            if _is_convolution(conv) and isinstance(norm, _BatchNorm):
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())
     return model
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    # Transposed ones have their output channels in another dimension.
+    return isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd)
 
 
 def _computes_in_order(module: nn.Module) -> bool:

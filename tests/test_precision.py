@@ -84,3 +84,19 @@ def test_norms_that_are_left_keep_their_statistics_in_float32(tiny_model: ModelC
     set_type_and_layout(model, torch.bfloat16)
     assert model.extra.running_var.dtype == torch.float32
     assert model.decode_head.point_head.fc_seg.weight.dtype == torch.bfloat16
+
+
+def test_transposed_convolutions_keep_their_norms() -> None:
+    model = nn.Sequential(nn.ConvTranspose2d(3, 3, 2, stride=2), nn.BatchNorm2d(3)).eval()
+    nn.init.uniform_(model[1].running_var, 0.5, 1.5)
+    image = torch.randn(1, 3, 8, 8)
+    expected = model(image)
+    torch.testing.assert_close(fold_batch_norms(model)(image), expected)
+
+
+def test_images_are_normalized_in_float32(tiny_model: ModelCfg) -> None:
+    cfg = tiny_model()
+    cfg.data_preprocessor.update(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    model = set_type_and_layout(trained(cfg), torch.bfloat16)
+    expected = torch.tensor([123.675, 116.28, 103.53])
+    assert torch.equal(model.data_preprocessor.mean.flatten(), expected)
