@@ -11,16 +11,43 @@ from ..errors import InputError
 from ..weights.reading import RefusedCheckpoint
 
 
-def newest_whole_checkpoint(folder: str | Path, trust: bool = False) -> Path | None:
+def newest_checkpoint_of(cfg: Config, trust: bool = False) -> Path | None:
+    """Find the checkpoint that a run of a config goes on from; see :func:`newest_whole_checkpoint`.
+
+    Args:
+        cfg (Config): Config of the run: its work dir, and what its checkpoint hook says about names
+            and folder.
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+    """
+    names = _checkpoint_hook(cfg).get("filename_tmpl")
+    return newest_whole_checkpoint(checkpoint_folder(cfg), trust, names, cfg.work_dir)
+
+
+def checkpoint_folder(cfg: Config) -> Path:
+    """Where a run of a config saves its checkpoints."""
+    out_dir = _checkpoint_hook(cfg).get("out_dir")
+    work_dir = Path(cfg.work_dir)
+    return work_dir if out_dir is None else Path(out_dir) / work_dir.name
+
+
+def newest_whole_checkpoint(
+    folder: str | Path,
+    trust: bool = False,
+    filename_tmpl: str | None = None,
+    work_dir: str | Path | None = None,
+) -> Path | None:
     """Find the newest checkpoint of a run that can be read from its first byte to its last.
 
     The file ``last_checkpoint`` tells the latest run in a folder from earlier ones, but a kill may
     have come before it was written, or a copy have cut the checkpoint that it names.
 
     Args:
-        folder (str | Path): Where the run saves its checkpoints, ``iter_N.pth`` or
-            ``epoch_N.pth``.
+        folder (str | Path): Where the run saves its checkpoints.
         trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+        filename_tmpl (str, optional): Their names, with ``{}`` for a number, as of MMEngine's
+            ``CheckpointHook``. Defaults to None: ``iter_{}.pth`` and ``epoch_{}.pth``.
+        work_dir (str | Path, optional): Where ``last_checkpoint`` lies. Defaults to None:
+            ``folder``.
 
     Returns:
         Path | None: The checkpoint, or None if there is none at all. Newer ones that cannot be read
@@ -29,8 +56,9 @@ def newest_whole_checkpoint(folder: str | Path, trust: bool = False) -> Path | N
     Raises:
         InputError: If there are checkpoints and none can be read, or if the newest would run code.
     """
+    named = _named_last(Path(folder), Path(work_dir or folder))
     broken = []
-    for path in _newest_first(Path(folder)):
+    for path in _newest_first(Path(folder), _name_pattern(filename_tmpl), named):
         try:
             checkpoint = read_checkpoint(path, trust)
             if "iter" not in checkpoint.get("meta", {}) or "message_hub" not in checkpoint:
@@ -50,22 +78,24 @@ def newest_whole_checkpoint(folder: str | Path, trust: bool = False) -> Path | N
     return None
 
 
-def checkpoint_folder(cfg: Config) -> Path:
-    """Where a run of a config saves its checkpoints."""
-    hook = cfg.get("default_hooks", {}).get("checkpoint") or {}
-    out_dir = hook.get("out_dir")
-    work_dir = Path(cfg.work_dir)
-    return work_dir if out_dir is None else Path(out_dir) / work_dir.name
+def _checkpoint_hook(cfg: Config) -> dict:
+    return cfg.get("default_hooks", {}).get("checkpoint") or {}
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _name_pattern(filename_tmpl: str | None) -> str:
+    if filename_tmpl is None:
+        return r"(?:iter|epoch)_(\d+)\.pth"
+    before, _, after = re.sub(r"\{[^}]*\}", "\0", filename_tmpl).partition("\0")
+    return rf"{re.escape(before)}(\d+){re.escape(after)}"
+
+
+def _newest_first(folder: Path, pattern: str, named: Path | None) -> list[Path]:
     numbers = {
         path: int(found[1])
-        for path in folder.glob("*.pth")
-        if (found := re.fullmatch(r"(?:iter|epoch)_(\d+)", path.stem))
+        for path in folder.glob("*")
+        if (found := re.fullmatch(pattern, path.name))
     }
     newest_first = sorted(numbers, key=numbers.__getitem__, reverse=True)
-    named = _named_last(folder)
     if named not in numbers:
         return newest_first
     written = named.stat().st_mtime
@@ -77,10 +107,10 @@ def _newest_first(folder: Path) -> list[Path]:
     ]
 
 
-def _named_last(folder: Path) -> Path | None:
+def _named_last(folder: Path, work_dir: Path) -> Path | None:
     """The checkpoint that ``last_checkpoint`` names, wherever the folder was at that time."""
     try:
-        text = (folder / "last_checkpoint").read_text().strip()
+        text = (work_dir / "last_checkpoint").read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
     return folder / Path(text).name if text else None

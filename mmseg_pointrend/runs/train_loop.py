@@ -3,6 +3,7 @@
 from mmengine.dist import get_rank
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import LOOPS
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.seeded import STEP, SeededInfiniteSampler, seed_everything
@@ -37,12 +38,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             )
         super().__init__(runner, dataloader, **kwargs)
 
-    def run(self) -> None:
-        """Train."""
+    def run(self) -> nn.Module:
+        """Train.
+
+        Returns:
+            nn.Module: The model.
+        """
         sampler = self.dataloader.sampler
         if not isinstance(sampler, SeededInfiniteSampler):
-            super().run()
-            return
+            return super().run()
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         hub = self.runner.message_hub
@@ -61,6 +65,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self._validate_if_due()
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
+        return self.runner.model
 
     def _validate_if_due(self) -> None:
         due = self._iter % self.val_interval == 0 or self._iter == self._max_iters

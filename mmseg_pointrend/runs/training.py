@@ -11,7 +11,7 @@ from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..settings import check_settings
 from .hooks import set_hook
-from .resuming import checkpoint_folder, newest_whole_checkpoint
+from .resuming import newest_checkpoint_of
 
 # Bytes that have to fit on the disk before a run starts: more than its first log lines.
 ROOM = 2**20
@@ -61,7 +61,7 @@ def prepare_training(
     if resume is None and cfg.get("resume") and not cfg.get("load_from"):
         resume = "auto"
     if resume == "auto":
-        found = newest_whole_checkpoint(checkpoint_folder(cfg), trust)
+        found = newest_checkpoint_of(cfg, trust)
         cfg.resume = found is not None  # killed before its first checkpoint, a run begins again
         cfg.load_from = str(found) if found else cfg.get("load_from")
     elif resume is not None:
@@ -108,3 +108,5 @@ def _enable_amp(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
     else:
         cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+        for key in ("loss_scale", "dtype", "use_fsdp"):  # of AmpOptimWrapper alone
+            cfg.optim_wrapper.pop(key, None)

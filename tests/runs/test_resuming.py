@@ -9,7 +9,11 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.runs.resuming import checkpoint_folder, newest_whole_checkpoint
+from mmseg_pointrend.runs.resuming import (
+    checkpoint_folder,
+    newest_checkpoint_of,
+    newest_whole_checkpoint,
+)
 from mmseg_pointrend.weights.reading import RefusedCheckpoint
 
 
@@ -111,3 +115,18 @@ def test_checkpoints_may_have_a_folder_of_their_own() -> None:
     assert checkpoint_folder(Config(dict(work_dir="a", default_hooks=without))) == Path("a")
     hooks = dict(checkpoint=dict(type="CheckpointHook", out_dir="/big"))
     assert checkpoint_folder(Config(dict(work_dir="runs/a", default_hooks=hooks))) == Path("/big/a")
+
+
+def test_names_and_folders_are_those_of_the_checkpoint_hook(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "big" / "a"
+    out.mkdir(parents=True)
+    shutil.copy(folder / "iter_2.pth", out / "step_000002.pth")
+    shutil.copy(folder / "iter_2.pth", out / "step_000003.pth")
+    os.utime(out / "step_000003.pth", (50, 50))  # of a run before
+    work_dir = tmp_path / "a"
+    work_dir.mkdir()
+    (work_dir / "last_checkpoint").write_text(str(out / "step_000002.pth"))
+    hook = dict(out_dir=str(tmp_path / "big"), filename_tmpl="step_{:06d}.pth")
+    cfg = Config(dict(work_dir=str(work_dir), default_hooks=dict(checkpoint=hook)))
+    assert newest_checkpoint_of(cfg) == out / "step_000002.pth"
+    assert newest_checkpoint_of(Config(dict(work_dir=str(folder)))) == folder / "iter_10.pth"

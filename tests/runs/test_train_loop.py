@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmseg_pointrend.checkpoints import read_checkpoint
+from mmseg_pointrend.runs.training import prepare_training
 
 Tool = Callable[..., None]
 LOSSES = ("train/loss", "train/decode.coarse.loss_ce", "train/decode.point.loss_ce")
@@ -80,6 +83,15 @@ def test_the_order_of_the_data_is_that_of_the_checkpoint_and_not_of_a_new_seed(
     shutil.copy(whole / "iter_3.pth", resumed)
     run_tool("train", tiny_config, "--work-dir", resumed, "--resume", "--cfg-options", *options)
     assert history(resumed / "iter_4.pth") == history(whole / "iter_4.pth")
+
+
+@pytest.mark.parametrize("sampler", ["InfiniteSampler", "DefaultSampler"])
+@pytest.mark.usefixtures("fresh_runs")
+def test_training_returns_the_model(tiny_config: Path, tmp_path: Path, sampler: str) -> None:
+    cfg = Config.fromfile(tiny_config)
+    cfg.work_dir, cfg.train_dataloader.sampler.type = str(tmp_path / "run"), sampler
+    runner = Runner.from_cfg(prepare_training(cfg))
+    assert runner.train() is runner.model
 
 
 def test_other_samplers_are_left_to_mmengine(

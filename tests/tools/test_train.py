@@ -128,7 +128,10 @@ def test_mixed_precision_on_a_cpu(
         return seen[-1]
 
     monkeypatch.setattr(PointMLP, "forward", spy)
-    run_tool("train", tiny_config, "--amp", "--channels-last", "--work-dir", tmp_path)
+    # as a config for GPUs has it already
+    wrapper = ("optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.loss_scale=dynamic")
+    options = ("--work-dir", tmp_path, "--cfg-options", *wrapper)
+    run_tool("train", tiny_config, "--amp", "--channels-last", *options)
     # two steps in bfloat16, then a validation, in float32
     assert [x.dtype for x in seen[:3]] == [torch.bfloat16, torch.bfloat16, torch.float32]
     weights = read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]
