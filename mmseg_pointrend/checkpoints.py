@@ -114,9 +114,12 @@ def load_weights(
 
 
 def accept_incomplete_weights(model: nn.Module) -> None:
-    """Have a model predict although its head was not loaded as a whole."""
+    """Have a model predict, or a retrofit train, although it was not loaded as a whole."""
     for _, head in _point_rend_heads(model):
         head.point_head_is_fresh, head.misfit = False, None
+    segmentor = bare_segmentor(model)
+    if hasattr(segmentor, "misfit"):
+        segmentor.misfit = None
 
 
 def _point_rend_heads(model: nn.Module) -> Iterator[tuple[str, PointRendHead]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
+from mmseg.models.decode_heads import PIDHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS, TASK_UTILS
 from mmseg.utils import add_prefix
@@ -62,7 +63,7 @@ class PointRendHead(BaseDecodeHead):
             where all fit, and once the head has been trained.
 
     Raises:
-        InputError: If the coarse head names another value for a key that it shares with this head.
+        InputError: If a part names another value for a key that it shares with this head.
     """
 
     def __init__(
@@ -117,6 +118,8 @@ class PointRendHead(BaseDecodeHead):
         )
         shared = {"align_corners": align_corners}
         self.point_sampler = TASK_UTILS.build({**shared, **point_sampler})
+        if self.out_channels == 1 and "threshold" in renderer:
+            self._compare("renderer", renderer, "threshold")
         renderer = TASK_UTILS.build({**shared, **renderer})
         # One for logits and one for labels, whichever of them the config names.
         self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
@@ -129,17 +132,21 @@ class PointRendHead(BaseDecodeHead):
 
     def _complete(self, coarse_head: dict) -> dict:
         """Config of the coarse head with what it shares with this head filled in and compared."""
-        mine = {key: getattr(self, key) for key in SHARED_KEYS}
         for key in SHARED_KEYS:
-            if coarse_head.get(key, mine[key]) != mine[key]:
-                raise InputError(
-                    f"{key} differs: coarse_head has {coarse_head[key]!r}, PointRendHead has "
-                    f"{mine[key]!r}. Leave it out of coarse_head, which then takes that of "
-                    "PointRendHead."
-                )
+            self._compare("coarse_head", coarse_head, key)
+        mine = {key: getattr(self, key) for key in SHARED_KEYS}
         if self.out_channels == 1:
             mine["threshold"] = self.threshold
         return {**mine, **coarse_head}
+
+    def _compare(self, name: str, part: dict, key: str) -> None:
+        """Refuse the config of a part that names another value than this head has."""
+        mine = getattr(self, key)
+        if part.get(key, mine) != mine:
+            raise InputError(
+                f"{key} differs: {name} has {part[key]!r}, PointRendHead has {mine!r}. Leave it "
+                f"out of {name}, which then takes that of PointRendHead."
+            )
 
     @property
     def _level_channels(self) -> Sequence[int]:
@@ -157,6 +164,7 @@ class PointRendHead(BaseDecodeHead):
         Raises:
             InputError: If a level is not there or has other channels than ``in_channels`` says.
         """
+        inputs = as_levels(inputs)
         indices = [self.in_index] if isinstance(self.in_index, int) else self.in_index
         for index, channels in zip(indices, self._level_channels, strict=True):
             if not -len(inputs) <= index < len(inputs):
@@ -268,6 +276,11 @@ class PointRendHead(BaseDecodeHead):
         """
         self.point_head_is_fresh, self.misfit = False, None
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        if isinstance(self.coarse_head, PIDHead) and self.coarse_head.training:
+            raise InputError(
+                "A PIDHead trains on other maps than it predicts from, so that a point head cannot "
+                "train along with it; put it on the trained model (tools/retrofit.py)."
+            )
         coarse = self.coarse_head(inputs)
         coarse_logits = logit_map(coarse).float()
         point_logits, point_targets = self._label_points(inputs, coarse_logits, labels)
@@ -360,6 +373,11 @@ class PointRendHead(BaseDecodeHead):
         """Whether a loss can be taken: where all is ignored, some of MMSegmentation's fail."""
         # Binary cross entropy takes the maximum of what is left, the Lovász loss its mean.
         return bool((labels != self.ignore_index).any())
+
+
+def as_levels(features: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """The levels of a backbone's output; some backbones, as DDRNet, give a single map."""
+    return [features] if isinstance(features, Tensor) else features
 
 
 def logit_map(output: Tensor | Sequence) -> Tensor:

@@ -54,10 +54,8 @@ class RetrofitEncoderDecoder(EncoderDecoder):
             )
         self.requires_grad_(False)
         self.point_head.requires_grad_(True)
-        self._refusal: str | None = (
-            "RetrofitEncoderDecoder trains on top of a trained model: set load_from to its "
-            "checkpoint."
-        )
+        self._is_loaded = False
+        self.misfit: str | None = None
 
     @property
     def point_head(self) -> nn.Module:
@@ -85,15 +83,20 @@ class RetrofitEncoderDecoder(EncoderDecoder):
         Raises:
             InputError: If the weights of the trained model were not loaded or do not fit.
         """
-        if self._refusal is not None:
-            raise InputError(self._refusal)
+        if not self._is_loaded:
+            raise InputError(
+                "RetrofitEncoderDecoder trains on top of a trained model: set load_from to its "
+                "checkpoint."
+            )
+        if self.misfit is not None:
+            raise InputError(self.misfit)
         return super().loss(inputs, data_samples)
 
     def _load_from_state_dict(self, state_dict: dict, *args, **kwargs) -> None:
         # Whoever loads goes on with half of the weights; training must not.
+        self._is_loaded, self.misfit = True, None
         try:
             check_weights(self, state_dict, "The checkpoint", fresh_point_head=True)
-            self._refusal = None
         except InputError as error:
-            self._refusal = str(error)
+            self.misfit = str(error)
         super()._load_from_state_dict(state_dict, *args, **kwargs)

@@ -174,6 +174,24 @@ def test_a_coarse_head_that_disagrees_is_refused(
     assert MODELS.build(tiny_model(coarse_head={key: mine})).decode_head.coarse_head
 
 
+def test_a_renderer_that_disagrees_is_refused(tiny_model: ModelCfg) -> None:
+    renderer = dict(type="SparseRenderer", threshold=0.5)
+    with pytest.raises(ValueError, match=r"threshold differs: renderer has 0\.5.* has 0\.3"):
+        MODELS.build(tiny_model(**BINARY, renderer=renderer))
+    head = MODELS.build(tiny_model(**BINARY, renderer=renderer, threshold=0.5)).decode_head
+    assert head.label_renderer.threshold == 0.5
+
+
+def test_a_head_that_trains_on_other_maps_is_refused(
+    tiny_model: ModelCfg, make_samples: MakeSamples
+) -> None:
+    loss = [dict(type="CrossEntropyLoss")] * 4
+    pid = dict(type="PIDHead", in_channels=8, channels=8, loss_decode=loss, _delete_=True)
+    model = MODELS.build(tiny_model(coarse_head=pid)).train()
+    with pytest.raises(InputError, match="PIDHead trains on other maps than it predicts from"):
+        model.loss(torch.randn(2, 3, 64, 64), make_samples(torch.zeros(2, 64, 64).long()))
+
+
 @pytest.mark.parametrize(
     ("coarse_head", "extra"),
     [({}, set()), (ASPP, set()), (FCN_OF_LEVELS, set()), (ENC, {"loss_se"})],

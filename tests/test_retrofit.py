@@ -10,9 +10,9 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_pointrend.checkpoints import read_checkpoint
+from mmseg_pointrend.checkpoints import accept_incomplete_weights, read_checkpoint
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.runs.recipe import Level, fine_level
+from mmseg_pointrend.runs.recipe import Level, fine_level, write_recipe
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]
@@ -180,6 +180,12 @@ def test_training_without_the_trained_model_is_refused(
     model.load_state_dict(weights, strict=False)
     with pytest.raises(InputError, match=r"backbone\.conv1\.weight is missing"):
         model.loss(*batch(make_samples))
+    accept_incomplete_weights(model)  # --allow-partial
+    assert model.loss(*batch(make_samples))
+    fresh = MODELS.build(retrofit_cfg(tiny_model))
+    accept_incomplete_weights(fresh)
+    with pytest.raises(InputError, match="load_from"):
+        fresh.loss(*batch(make_samples))
 
 
 def test_another_head_is_refused(tiny_model: ModelCfg) -> None:
@@ -241,6 +247,69 @@ def test_a_checkpoint_of_another_config_is_refused(
         with pytest.raises(SystemExit, match=r"my\.pth does not fit the model.*layer1\.2\.conv1"):
             run_tool(*arguments)
     assert not (tmp_path / "other.py").exists()
+
+
+def test_partial_weights_can_be_asked_for(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+) -> None:
+    recipe = tmp_path / "my_pointrend.py"
+    run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", recipe, "--iters", 2)
+    weights = torch.load(coarse_checkpoint)
+    del weights["backbone.conv1.weight"]
+    torch.save(weights, coarse_checkpoint)
+    with pytest.raises(SystemExit, match="--allow-partial"):
+        run_tool("train", recipe, "--work-dir", "out")
+    run_tool("train", recipe, "--work-dir", "out", "--allow-partial")
+
+
+def test_a_single_import_of_the_config_stays_one(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path
+) -> None:
+    with coarse_config.open("a") as file:
+        file.write("custom_imports = dict(imports='mmseg.models', allow_failed_imports=False)\n")
+    write_recipe(coarse_config, coarse_checkpoint, tmp_path / "new.py")
+    imports = Config.fromfile(tmp_path / "new.py").custom_imports.imports
+    assert imports == ["mmseg.models", "mmseg_pointrend"]
+
+
+@MODELS.register_module()
+class OneMapBackbone(nn.Conv2d):
+    """A backbone of one map, as DDRNet, and of one size of images, as BEiT."""
+
+    def __init__(self, size: int = 256, **kwargs) -> None:
+        super().__init__(3, 8, 4, stride=4)
+        self.size = size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[-1] == self.size, f"not {self.size} wide"
+        return super().forward(images)
+
+
+ONE_MAP = """
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 64)),
+    backbone=dict(type="OneMapBackbone", {settings}),
+    decode_head=dict(type="FCNHead", in_channels=8, channels=8, num_classes=6, in_index=-1,
+                     input_transform=None, num_convs=0, concat_input=False, kernel_size=1),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "fails"), [("", False), ("size=64, img_size=64", False), ("size=96", True)]
+)
+def test_backbones_of_one_map_and_one_size(settings: str, fails: bool, tmp_path: Path) -> None:
+    config = tmp_path / "my.py"
+    config.write_text(ONE_MAP.format(settings=settings))
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(model.state_dict(), tmp_path / "my.pth")
+    if fails:
+        with pytest.raises(InputError, match=r"does not run on an image of 256x256.*not 96 wide"):
+            write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
+        return
+    levels, chosen = write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
+    assert levels == [chosen] == [(0, 8, 4)]
 
 
 def test_a_list_of_heads_is_refused(

@@ -75,6 +75,10 @@ class CheckpointCheckHook(Hook):
             fresh_point_head=True,
         )
 
+    def before_train(self, runner: Runner) -> None:
+        if self.allow_partial:
+            accept_incomplete_weights(runner.model)
+
     def before_test(self, runner: Runner) -> None:
         if self.allow_partial:
             accept_incomplete_weights(runner.model)

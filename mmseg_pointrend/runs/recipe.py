@@ -15,7 +15,7 @@ from torch import nn
 from ..checkpoints import load_weights
 from ..command_line import read_config
 from ..config_errors import config_errors
-from ..decode_head import SHARED_KEYS, logit_map
+from ..decode_head import SHARED_KEYS, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
 from ..weights.loading import checkpoints_as_data
@@ -109,10 +109,11 @@ def write_recipe(
     with checkpoints_as_data(trust), config_errors():
         model = _build(cfg, config)
     load_weights(model, checkpoint, trust=trust)
-    levels, coarse_stride = feature_levels(model)
+    levels, coarse_stride = _probe(model, cfg.model.backbone.get("img_size", PROBE), config)
     level = fine_level(levels, coarse_stride)
     head = cfg.model.decode_head
-    imports = [*cfg.get("custom_imports", {}).get("imports", []), "mmseg_pointrend"]
+    imports = cfg.get("custom_imports", {}).get("imports", [])
+    imports = [*([imports] if isinstance(imports, str) else imports), "mmseg_pointrend"]
     text = TEMPLATE.format(
         config=config.name,
         base=Path(os.path.relpath(config, target.parent)).as_posix(),
@@ -135,24 +136,25 @@ def write_recipe(
     return levels, level
 
 
-def feature_levels(model: nn.Module) -> tuple[list[Level], int]:
+def feature_levels(model: nn.Module, size: int = PROBE) -> tuple[list[Level], int]:
     """Find out which feature maps a segmentor has, and how fine its logits are.
 
     Args:
         model (nn.Module): An ``EncoderDecoder``.
+        size (int): Height and width of an image that it takes. Defaults to 256.
 
     Returns:
         tuple[list[Level], int]: The outputs of its backbone, or of its neck if it has one, in their
         order; and the stride of its logits.
     """
     with torch.no_grad():
-        features = model.eval().extract_feat(torch.zeros(1, 3, PROBE, PROBE))
+        features = model.eval().extract_feat(torch.zeros(1, 3, size, size))
         logits = logit_map(model.decode_head(features))
     levels = [
-        Level(index, feature.shape[1], round(PROBE / feature.shape[-1]))
-        for index, feature in enumerate(features)
+        Level(index, feature.shape[1], round(size / feature.shape[-1]))
+        for index, feature in enumerate(as_levels(features))
     ]
-    return levels, round(PROBE / logits.shape[-1])
+    return levels, round(size / logits.shape[-1])
 
 
 def fine_level(levels: list[Level], coarse_stride: int) -> Level:
@@ -170,6 +172,20 @@ def fine_level(levels: list[Level], coarse_stride: int) -> Level:
     if fine:
         return max(fine, key=lambda level: level.stride)
     return min(levels, key=lambda level: level.stride)
+
+
+def _probe(
+    model: nn.Module, img_size: int | tuple[int, int], config: Path
+) -> tuple[list[Level], int]:
+    size = img_size if isinstance(img_size, int) else img_size[0]
+    try:
+        return feature_levels(model, size)
+    except Exception as error:  # whatever a model makes of an image that it was not made for
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"{config}: the model does not run on an image of {size}x{size} pixels ({reason}); "
+            "write the config by hand (docs/retrofit.md)."
+        ) from error
 
 
 def _build(cfg: Config, config: Path) -> nn.Module:
