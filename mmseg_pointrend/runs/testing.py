@@ -56,6 +56,10 @@ def run_test(
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
     if show_dir is not None:
+        if "visualizer" not in cfg or "visualization" not in cfg.get("default_hooks", {}):
+            raise InputError(
+                "--show-dir needs visualizer and default_hooks.visualization in the config."
+            )
         # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
         cfg.default_hooks.visualization.update(draw=True, interval=1)
         cfg.visualizer.save_dir = show_dir

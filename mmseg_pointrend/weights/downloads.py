@@ -1,5 +1,6 @@
 """Files from the web, kept where PyTorch keeps them."""
 
+import hashlib
 import os
 from http.client import HTTPException
 from pathlib import Path
@@ -23,13 +24,13 @@ def download(url: str, sha256: str | None = None) -> Path:
         Path: The file, whole.
 
     Raises:
-        InputError: If it cannot be fetched, or is another than expected.
+        InputError: If it cannot be fetched, or has another SHA-256.
     """
     name = os.path.basename(urlparse(url).path)
     if name in ("", ".", ".."):
         raise InputError(f"{url} is not the address of a file.")
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
+    if path.is_file() and _has_digits(path, sha256):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,3 +42,13 @@ def download(url: str, sha256: str | None = None) -> Path:
             f"{url} cannot be downloaded to {path} ({error}); try again, or name a file."
         ) from error
     return path
+
+
+def _has_digits(path: Path, sha256: str | None) -> bool:
+    if sha256 is None:
+        return True
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest().startswith(sha256)

@@ -61,7 +61,7 @@ def _load(filename: str, map_location: Any = None, trust: bool = False) -> Any:
     """Load a checkpoint from wherever MMEngine's loaders do."""
     scheme, is_address, name = str(filename).partition("://")
     if not is_address:
-        return read_data(Path(filename).expanduser(), trust, map_location)
+        return read_data(filename, trust, map_location)
     if scheme in ("http", "https"):
         return _read_download(filename, trust, map_location)
     if scheme in MODEL_ZOOS:

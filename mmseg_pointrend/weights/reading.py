@@ -34,7 +34,7 @@ def read_data(
         InputError: If the file is missing, is no such file, or, as :class:`RefusedCheckpoint`, if
             it asks for code to be run and is not trusted.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     try:
