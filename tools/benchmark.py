@@ -53,6 +53,7 @@ def parse_args() -> argparse.Namespace:
             type=lambda names: names.split(","),
             default=["mmseg", "dense"],
             metavar="mmseg,dense",
+            help="other sides; render also has doubled, ours at twice the height and width",
         )
     train.add_argument("--height", type=int, default=512)
     train.add_argument("--width", type=int, default=1024)

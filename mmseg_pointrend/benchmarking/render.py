@@ -48,7 +48,8 @@ def benchmark_render(
             float32.
         channels_last (bool): Whether the features are in channels_last. Defaults to False.
         against (Sequence[str]): Other sides: 'mmseg', ``PointHead`` and an argmax; 'dense',
-            :class:`DenseRenderer` and an argmax. Defaults to both.
+            :class:`DenseRenderer` and an argmax; 'doubled', ours on the scene at twice the height
+            and width. Defaults to the first two.
         annotations (str, optional): Folder of label images. Defaults to None: draw shapes.
         worst_case (str, optional): Render :func:`worst_logits` of this case instead of a scene.
             Defaults to None.
@@ -62,18 +63,25 @@ def benchmark_render(
     """
     torch.manual_seed(seed)
     place = torch.device(device)
-    if worst_case is None:
-        coarse = coarse_logits(label_map(size, annotations, seed), classes, STRIDE, seed)
-    else:
-        coarse = worst_logits(worst_case, classes, (size[0] // STRIDE, size[1] // STRIDE))
-    coarse = coarse.to(place)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    fine = torch.randn(1, channels, *coarse.shape[-2:], device=place).to(dtype)
-    fine = fine.contiguous(memory_format=layout)
+
+    def scene(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        if worst_case is None:
+            coarse = coarse_logits(label_map(size, annotations, seed), classes, STRIDE, seed)
+        else:
+            coarse = worst_logits(worst_case, classes, (size[0] // STRIDE, size[1] // STRIDE))
+        fine = torch.randn(1, channels, *coarse.shape[-2:], device=place).to(dtype)
+        return coarse.to(place), fine.contiguous(memory_format=layout)
+
+    coarse, fine = scene(size)
     head = _agreeing_head(channels, classes).to(place, dtype)
     renderer = SparseRenderer(STEPS, num_points)
 
     sides: dict[str, Callable[[], Tensor]] = {"sparse": lambda: renderer(coarse, fine, head, size)}
+    if "doubled" in against:
+        larger = (2 * size[0], 2 * size[1])
+        inputs = scene(larger)
+        sides["sparse, doubled"] = lambda: renderer(*inputs, head, larger)
     if "dense" in against:
         sides["dense"] = lambda: _dense_labels(renderer.dense, coarse, fine, head, size)
     if "mmseg" in against:
@@ -84,8 +92,8 @@ def benchmark_render(
         logits = renderer.dense(*double, head.double(), size=size)
         head.to(dtype)
         labels, margin = logits.argmax(dim=1), top2_margin(logits)
-        for name, run in sides.items():
-            wrong = run() != labels
+        for name in sides.keys() - {"sparse, doubled"}:
+            wrong = sides[name]() != labels
             remarks[name]["labels unlike float64"] = int(wrong.sum())
             if wrong.any():
                 remarks[name]["largest margin there"] = f"{margin[wrong].max():.1e}"
