@@ -33,10 +33,11 @@ def benchmark_train(
         rounds (int): Timed runs of each side. Defaults to 7.
 
     Returns:
-        dict[str, Measurement]: 'ours'; 'coarse', the coarse model on its own; 'point head', the
-        arithmetic of the point head on its own; 'coarse + point head', the sum of these two, below
-        which no PointRend can be; and 'mmseg', a ``CascadeEncoderDecoder``, which runs its coarse
-        head twice. All train on equally many points.
+        dict[str, Measurement]: 'ours'; 'retrofit', ours with nothing but the point head to train;
+        'coarse', the coarse model on its own; 'mmseg', a ``CascadeEncoderDecoder``, which runs its
+        coarse head twice; 'point head', the arithmetic of the point head on its own; and 'coarse +
+        point head', the sum of these two, below which no PointRend can be that trains as a whole.
+        All train on equally many points.
     """
     init_default_scope("mmseg")
     torch.manual_seed(0)
@@ -44,8 +45,12 @@ def benchmark_train(
     points = stride16_cells(size)
     cfg.model.type = "EncoderDecoder"
     cfg.model.backbone.init_cfg = None
+    ours = MODELS.build(cfg.model)
+    retrofit = MODELS.build({**cfg.model, "type": "RetrofitEncoderDecoder"})
+    retrofit.load_state_dict(ours.state_dict())
     models = {
-        "ours": MODELS.build(cfg.model),
+        "ours": ours,
+        "retrofit": retrofit,
         "coarse": MODELS.build(mmseg.coarse_only(cfg.model)),
         "mmseg": MODELS.build(mmseg.cascade(cfg.model, points, subdivision_steps=2)),
     }

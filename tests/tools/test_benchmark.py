@@ -50,4 +50,5 @@ def test_model(figures: Callable[..., dict], tiny_config: Path) -> None:
 
 def test_train(figures: Callable[..., dict], tiny_config: Path) -> None:
     rows = figures("train", "--config", tiny_config, "--height", 64, "--width", 64)
-    assert list(rows) == ["ours", "coarse", "mmseg", "point head", "coarse + point head"]
+    sides = ["ours", "retrofit", "coarse", "mmseg", "point head", "coarse + point head"]
+    assert list(rows) == sides
