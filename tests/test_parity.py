@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_pointrend import UncertaintyPointSampler
+from mmseg_pointrend.benchmarking.mmseg import cascade_weights
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]
@@ -170,6 +171,25 @@ def test_same_losses_at_the_same_points(
     }.items():
         kind = f"{twin.rpartition('.')[2].split('_')[0]}, {twin.split('.')[1]}"
         compare(kind, found[twin].squeeze(), expected[name].squeeze())
+
+
+@pytest.mark.parametrize("levels", [ONE_LEVEL, THREE_LEVELS])
+def test_same_gradients(
+    tiny_model: ModelCfg, make_samples: MakeSamples, compare: Compare, levels: dict
+) -> None:
+    theirs, ours = make_twins(tiny_model(**levels))
+    images, labels = torch.randn(2, 3, 61, 75), torch.randint(0, 6, (2, 61, 75))
+    labels[:, :9] = 255
+    for model in (theirs, ours):
+        torch.manual_seed(1)
+        losses = model.train().loss(images, make_samples(labels))
+        model.parse_losses(losses)[0].backward()
+    gradients = {name: weight.grad for name, weight in ours.named_parameters()}
+    for name, gradient in cascade_weights(gradients).items():
+        expected = theirs.get_parameter(name).grad
+        # the coarse head runs twice there, which adds its gradients up in another order
+        scale = expected.abs().max().clamp(min=1)
+        compare("gradients, relative", gradient / scale, expected / scale)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

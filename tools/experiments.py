@@ -18,7 +18,7 @@ FPN = "pointrend_r18_camvid"
 # What the paper and MMSegmentation do, and our recipes for CamVid do not: see docs/results.md. A
 # 360x480 image has 660 stride-16 cells.
 AS_PUBLISHED = {f"{SAMPLER}.padding_mode": "zeros", f"{RENDERER}.subdivision_num_points": 660}
-SHORT = {"train_cfg.max_iters": 500, "param_scheduler.1.end": 500}
+SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
 
 
 def _mmseg(name: str, config: str, steps: int) -> Experiment:
@@ -36,7 +36,7 @@ def _render(name: str, options: dict, weights_of: str = DEEPLAB) -> Experiment:
 
 
 def _go_on(name: str, options: dict, config: str = DEEPLAB) -> Experiment:
-    """500 more steps of the coarse model, with PointRend as published or with what is given."""
+    """300 more steps of the coarse model, with PointRend as published or with what is given."""
     options = {**SHORT, **(AS_PUBLISHED if config == DEEPLAB else {}), **options}
     return Experiment(f"go_on_{name}", f"{config}.py", options, start_from=COARSE)
 
