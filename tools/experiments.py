@@ -11,44 +11,60 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = "model.decode_head"
 SAMPLER = f"{HEAD}.point_sampler"
 RENDERER = f"{HEAD}.renderer"
-COARSE = "deeplabv3_r18_camvid"
-DEEPLAB = "pointrend_deeplabv3_r18_camvid"
-FPN = "pointrend_r18_camvid"
+DEEPLAB, FPN = "deeplabv3_r18_camvid", "fpn_r18_camvid"
+OURS = {DEEPLAB: "pointrend_deeplabv3_r18_camvid", FPN: "pointrend_r18_camvid"}
+THEIRS = {DEEPLAB: "mmseg_deeplabv3_r18_camvid", FPN: "mmseg_r18_camvid"}
 
-# What the paper and MMSegmentation do, and our recipes for CamVid do not: see docs/results.md. A
-# 360x480 image has 660 stride-16 cells.
-AS_PUBLISHED = {f"{SAMPLER}.padding_mode": "zeros", f"{RENDERER}.subdivision_num_points": 660}
+
+def _small(layer: str) -> dict:
+    """Initialization of a last layer as FPNHead and PointHead have it by default."""
+    override = dict(name=layer)
+    return dict(_delete_=True, type="Normal", std=0.01, override=override)
+
+
+# What our recipes for CamVid change: see docs/results.md. A 360x480 image has 660 stride-16 cells.
+SMALL_COARSE = {f"{HEAD}.init_cfg": _small("conv_seg")}
+SMALL = {
+    f"{HEAD}.coarse_head.init_cfg": _small("conv_seg"),
+    f"{HEAD}.point_head.init_cfg": _small("fc_seg"),
+}
+AS_PUBLISHED = {
+    **SMALL,
+    f"{SAMPLER}.padding_mode": "zeros",
+    f"{RENDERER}.subdivision_num_points": 660,
+}
 SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
 
 
-def _mmseg(name: str, config: str, steps: int) -> Experiment:
+def _mmseg(coarse: str, steps: int) -> Experiment:
     """MMSegmentation's PointHead, which goes to the image's size in so many steps."""
     rendering = dict(subdivision_steps=steps, subdivision_num_points=660)
     options = {f"model.test_cfg.{key}": value for key, value in rendering.items()}
-    return Experiment(name, f"{config}.py", options, as_mmseg=True)
+    return Experiment(THEIRS[coarse], f"{OURS[coarse]}.py", options, as_mmseg=True)
 
 
-def _render(name: str, options: dict, weights_of: str = DEEPLAB) -> Experiment:
+def _render(name: str, options: dict, coarse: str = DEEPLAB) -> Experiment:
     """The weights of another experiment, rendered with 660 points or with what is given."""
     options = {"subdivision_num_points": 660, **options}
     renderer = {f"{RENDERER}.{key}": value for key, value in options.items()}
-    return Experiment(name, f"{weights_of}.py", renderer, weights_of=weights_of)
+    config = OURS[coarse]
+    return Experiment(name, f"{config}.py", renderer, weights_of=f"{config}_small_init")
 
 
-def _go_on(name: str, options: dict, config: str = DEEPLAB) -> Experiment:
+def _go_on(name: str, options: dict) -> Experiment:
     """300 more steps of the coarse model, with PointRend as published or with what is given."""
-    options = {**SHORT, **(AS_PUBLISHED if config == DEEPLAB else {}), **options}
-    return Experiment(f"go_on_{name}", f"{config}.py", options, start_from=COARSE)
+    options = {**SHORT, **AS_PUBLISHED, **options}
+    start = f"{DEEPLAB}_small_init"
+    return Experiment(f"go_on_{name}", f"{OURS[DEEPLAB]}.py", options, start_from=start)
 
 
 EXPERIMENTS = [
     # From scratch.
-    Experiment(COARSE, f"{COARSE}.py"),
-    Experiment(DEEPLAB, f"{DEEPLAB}.py"),
-    _mmseg("mmseg_deeplabv3_r18_camvid", DEEPLAB, steps=4),
-    Experiment("fpn_r18_camvid", "fpn_r18_camvid.py"),
-    Experiment(FPN, f"{FPN}.py"),
-    _mmseg("mmseg_r18_camvid", FPN, steps=2),
+    *(Experiment(name, f"{name}.py") for pair in OURS.items() for name in pair),
+    *(Experiment(f"{name}_small_init", f"{name}.py", SMALL_COARSE) for name in OURS),
+    *(Experiment(f"{name}_small_init", f"{name}.py", SMALL) for name in OURS.values()),
+    _mmseg(DEEPLAB, steps=4),
+    _mmseg(FPN, steps=2),
     # What prediction alone can change.
     _render("fpn_points_660", {}, FPN),
     _render("fpn_steps_0", {"subdivision_steps": 0}, FPN),
@@ -60,7 +76,7 @@ EXPERIMENTS = [
     *(_render(f"min_margin_{m}", {"min_margin": m}) for m in (1, 2, 4)),
     _render("rendered_by_prob_margin", {"uncertainty": "prob_margin"}),
     # What training changes, all from the same trained coarse model.
-    _go_on("coarse_only", {}, COARSE),
+    Experiment("go_on_coarse_only", f"{DEEPLAB}.py", SHORT, start_from=f"{DEEPLAB}_small_init"),
     _go_on("as_published", {}),
     _go_on("uniform_points", {f"{SAMPLER}.importance_sample_ratio": 0}),
     _go_on(
