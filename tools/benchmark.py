@@ -53,7 +53,8 @@ def parse_args() -> argparse.Namespace:
             type=lambda names: names.split(","),
             default=["mmseg", "dense"],
             metavar="mmseg,dense",
-            help="other sides; render also has doubled, ours at twice the height and width",
+            help="other sides; render also has mmseg-segmentor, with what segmentors do to logits, "
+            "and doubled, ours at twice the height and width",
         )
     train.add_argument("--height", type=int, default=512)
     train.add_argument("--width", type=int, default=1024)

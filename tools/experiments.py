@@ -65,6 +65,12 @@ EXPERIMENTS = [
     *(Experiment(f"{name}_small_init", f"{name}.py", SMALL) for name in OURS.values()),
     _mmseg(DEEPLAB, steps=4),
     _mmseg(FPN, steps=2),
+    # The schedule once more, from the weights that it led to.
+    *(
+        Experiment(f"{name}_longer", f"{name}.py", start_from=name)
+        for pair in OURS.items()
+        for name in pair
+    ),
     # What prediction alone can change.
     _render("fpn_points_660", {}, FPN),
     _render("fpn_steps_0", {"subdivision_steps": 0}, FPN),

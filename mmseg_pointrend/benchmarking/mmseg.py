@@ -1,10 +1,14 @@
 """MMSegmentation's own PointRend, as the other side of a comparison."""
 
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from mmengine.config import ConfigDict
+from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,6 +92,19 @@ def cascade_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             name = name.replace(ours, theirs)
         renamed[name] = weight
     return renamed
+
+
+def postprocess(logits: Tensor) -> Tensor:
+    """Labels of logits, (B, C, H, W) -> (B, H, W), as MMSegmentation's segmentors make them.
+
+    They resize the logits to the size of the original image, which takes as long where that is the
+    size they have, and keep them beside the labels.
+    """
+    size = tuple(logits.shape[-2:])
+    samples = [SegDataSample(metainfo=dict(ori_shape=size)) for _ in logits]
+    segmentor = SimpleNamespace(align_corners=False)  # all that it wants to know of itself
+    samples = BaseSegmentor.postprocess_result(segmentor, logits, samples)
+    return torch.cat([sample.pred_sem_seg.data for sample in samples])
 
 
 def _point_sample(

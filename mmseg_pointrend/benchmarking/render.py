@@ -47,9 +47,10 @@ def benchmark_render(
         dtype (torch.dtype): Type of features and point head; logits are float32. Defaults to
             float32.
         channels_last (bool): Whether the features are in channels_last. Defaults to False.
-        against (Sequence[str]): Other sides: 'mmseg', ``PointHead`` and an argmax; 'dense',
-            :class:`DenseRenderer` and an argmax; 'doubled', ours on the scene at twice the height
-            and width. Defaults to the first two.
+        against (Sequence[str]): Other sides: 'mmseg', ``PointHead`` and an argmax;
+            'mmseg-segmentor', ``PointHead`` and what the segmentor does to its logits before the
+            argmax; 'dense', :class:`DenseRenderer` and an argmax; 'doubled', ours on the scene at
+            twice the height and width. Defaults to 'mmseg' and 'dense'.
         annotations (str, optional): Folder of label images. Defaults to None: draw shapes.
         worst_case (str, optional): Render :func:`worst_logits` of this case instead of a scene.
             Defaults to None.
@@ -84,8 +85,12 @@ def benchmark_render(
         sides["sparse, doubled"] = lambda: renderer(*inputs, head, larger)
     if "dense" in against:
         sides["dense"] = lambda: _dense_labels(renderer.dense, coarse, fine, head, size)
-    if "mmseg" in against:
-        sides["mmseg"] = _mmseg_side(coarse.to(dtype), fine, head, size, num_points)
+    if {"mmseg", "mmseg-segmentor"} & set(against):
+        rendered = _mmseg_logits(coarse.to(dtype), fine, head, size, num_points)
+        if "mmseg" in against:
+            sides["mmseg"] = lambda: rendered().argmax(dim=1)
+        if "mmseg-segmentor" in against:
+            sides["mmseg-segmentor"] = lambda: mmseg.postprocess(rendered())
     remarks = {name: {} for name in sides}
     if check:
         double = (x.double() for x in (coarse, fine))
@@ -119,7 +124,7 @@ def _dense_labels(
     return renderer(coarse, fine, head, size=size).argmax(dim=1)
 
 
-def _mmseg_side(
+def _mmseg_logits(
     coarse: Tensor, fine: Tensor, head: PointMLP, size: tuple[int, int], num_points: int
 ) -> Callable[[], Tensor]:
     channels, classes = fine.shape[1], coarse.shape[1]
@@ -136,4 +141,4 @@ def _mmseg_side(
     test_cfg = ConfigDict(
         subdivision_steps=STEPS, subdivision_num_points=num_points, scale_factor=2
     )
-    return lambda: other.predict([fine], coarse, metas, test_cfg).argmax(dim=1)
+    return lambda: other.predict([fine], coarse, metas, test_cfg)

@@ -24,9 +24,9 @@ def figures(run_tool: Tool, tmp_path: Path) -> Callable[..., dict]:
 
 def test_render(figures: Callable[..., dict]) -> None:
     size = ("--height", 128, "--width", 256)
-    options = ("--classes", 5, "--points", 64, "--check", "--against", "mmseg,dense,doubled")
-    rows = figures("render", *size, *options)
-    assert list(rows) == ["sparse", "sparse, doubled", "dense", "mmseg"]
+    against = "mmseg,mmseg-segmentor,dense,doubled"
+    rows = figures("render", *size, "--classes", 5, "--points", 64, "--check", "--against", against)
+    assert list(rows) == ["sparse", "sparse, doubled", "dense", "mmseg", "mmseg-segmentor"]
     compared = [row for name, row in rows.items() if name != "sparse, doubled"]
     assert all(row["labels unlike float64"] == 0 for row in compared)
     assert rows["sparse"]["peak MiB"] < rows["mmseg"]["peak MiB"]
