@@ -24,7 +24,7 @@ RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Trains in bfloat16 where that is exact enough, on a CPU; MMEngine's wrapper wants a GPU.
+    """Trains in bfloat16 where that is exact enough, also on a CPU; MMEngine's wrapper wants a GPU.
 
     Weights, gradients and the optimizer stay in float32. bfloat16 has the exponents of float32, so
     that no loss has to be scaled. It pays on CPUs that multiply it (avx512_bf16, AMX).
@@ -32,7 +32,8 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
 
 

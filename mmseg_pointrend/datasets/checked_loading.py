@@ -8,6 +8,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
 from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.type_names import type_name
 
 
 @TRANSFORMS.register_module()
@@ -77,8 +78,8 @@ def _replace(part: Any) -> None:
     checked = {"LoadImageFromFile": LoadCheckedImage, "LoadAnnotations": LoadCheckedAnnotations}
     if isinstance(part, dict):
         kind = part.get("type")
-        if isinstance(kind, str) and kind in checked:
-            part["type"] = checked[kind].__name__
+        if isinstance(kind, str | type) and type_name(part) in checked:
+            part["type"] = checked[type_name(part)].__name__
     for nested in part.values() if isinstance(part, dict) else part or ():
         if isinstance(nested, dict | list | tuple):
             _replace(nested)

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmseg.registry import DATASETS
 
 from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.type_names import type_name
 
 # How the files lie under data_root, and where they come from.
 SOURCES = {
@@ -102,7 +103,7 @@ def check_data_folders(dataset_cfg: dict) -> None:
         folders = [os.path.join(root, prefix) for prefix in prefixes.values()]
         ann_file = dataset_cfg.get("ann_file")
         check_folders(
-            _class_name(dataset_cfg["type"]),
+            type_name(dataset_cfg),
             [folder for folder in folders if folder],
             os.path.join(root, ann_file) if ann_file else "",
         )
@@ -116,10 +117,4 @@ def _check_images(dataset_cfg: dict, folder: str) -> None:
     if "img_suffix" in parameters and "://" not in folder:
         suffix = dataset_cfg.get("img_suffix", parameters["img_suffix"].default)
         if next(Path(folder).rglob(f"*{suffix}"), None) is None:
-            raise no_images(_class_name(kind), suffix, folder)
-
-
-def _class_name(dataset_type: str | type) -> str:
-    """'CamVidDataset' for the class itself and for 'mmseg.CamVidDataset'."""
-    name = dataset_type if isinstance(dataset_type, str) else dataset_type.__name__
-    return name.rpartition(".")[2]
+            raise no_images(type_name(dataset_cfg), suffix, folder)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..type_names import type_name
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
@@ -143,9 +144,9 @@ def resize_of(cfg: Config) -> Resize | None:
     """
     found = None
     for step in cfg.test_dataloader.dataset.pipeline:
-        if step["type"] in HARMLESS:
+        if type_name(step) in HARMLESS:
             continue
-        if step["type"] != "Resize" or "scale" not in step or found is not None:
+        if type_name(step) != "Resize" or "scale" not in step or found is not None:
             raise InputError(
                 f"The test pipeline has the step {dict(step)}, which has no place in a graph; set "
                 "test_dataloader.dataset.pipeline to one that loads, resizes once by scale and "

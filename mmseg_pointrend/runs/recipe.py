@@ -18,6 +18,7 @@ from ..config_errors import config_errors
 from ..decode_head import SHARED_KEYS, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
+from ..type_names import type_name
 from ..weights.loading import checkpoints_as_data
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.
@@ -191,7 +192,7 @@ def _probe(
 def _build(cfg: Config, config: Path) -> nn.Module:
     """The coarse model of a config, without the weights that its backbone starts from."""
     model = cfg.get("model")
-    if model is None or model.get("type") != "EncoderDecoder":
+    if model is None or type_name(model) != "EncoderDecoder":
         raise InputError(
             f"{config} has no model of type EncoderDecoder, the segmentor with one decode head "
             f"that PointRend can sharpen, but {model and model.get('type')}."

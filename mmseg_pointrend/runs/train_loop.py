@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.seeded import STEP, SeededInfiniteSampler, seed_everything
+from ..type_names import type_name
 
 
 @LOOPS.register_module()
@@ -74,6 +75,5 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
 
 def _is_infinite(dataloader: dict) -> bool:
-    kind = dataloader.get("sampler", {}).get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rpartition(".")[2] == "InfiniteSampler" and not dataloader.get("batch_sampler")
+    is_infinite = type_name(dataloader.get("sampler", {})) == "InfiniteSampler"
+    return is_infinite and not dataloader.get("batch_sampler")

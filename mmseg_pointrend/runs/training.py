@@ -10,6 +10,7 @@ from ..checkpoints import read_checkpoint
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..settings import check_settings
+from ..type_names import type_name
 from .hooks import set_hook
 from .resuming import newest_checkpoint_of
 
@@ -79,11 +80,11 @@ def _lose_nothing(cfg: Config) -> None:
     if "type" not in loop and loop.get("by_epoch") is False:
         loop.pop("by_epoch")
         loop.type = "IterBasedTrainLoop"
-    if loop.get("type") == "IterBasedTrainLoop":
+    if type_name(loop) == "IterBasedTrainLoop":
         loop.type = "ResumableTrainLoop"
     hooks = cfg.setdefault("default_hooks", ConfigDict())
     hook = hooks.setdefault("checkpoint", ConfigDict(type="CheckpointHook"))
-    if hook is not None and hook.get("type") == "CheckpointHook":
+    if hook is not None and type_name(hook) == "CheckpointHook":
         hook.type = "WholeCheckpointHook"
 
 
@@ -100,8 +101,8 @@ def _check_writable(folder: Path) -> None:
 
 
 def _enable_amp(cfg: Config) -> None:
-    wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
-    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+    wrapper = type_name(cfg.optim_wrapper, "OptimWrapper")
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
         raise InputError(f"--amp replaces an OptimWrapper; the config has {wrapper}.")
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = "AmpOptimWrapper"

@@ -129,7 +129,10 @@ def test_leftovers_of_a_killed_run_are_removed(
 def test_configs_with_mmengines_hook_and_loop_get_ours(
     run_tool: Tool, tiny_config: Path, tmp_path: Path
 ) -> None:
-    options = ("train_cfg.type=IterBasedTrainLoop", "default_hooks.checkpoint.type=CheckpointHook")
+    options = (
+        "train_cfg.type=mmengine.IterBasedTrainLoop",
+        "default_hooks.checkpoint.type=CheckpointHook",
+    )
     run_tool("train", tiny_config, "--work-dir", tmp_path, "--cfg-options", *options)
     dumped = Config.fromfile(tmp_path / "tiny.py")
     assert dumped.train_cfg.type == "ResumableTrainLoop"
