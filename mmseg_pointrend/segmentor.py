@@ -1,5 +1,6 @@
 """A segmentor that is asked for labels."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ from mmseg.utils import SampleList
 from torch import Tensor
 
 from .errors import InputError
+from .type_names import type_name
 
 
 class LabelSample(SegDataSample):
@@ -22,15 +24,35 @@ class LabelSample(SegDataSample):
     segmentor, and a segmentor cannot know that one of them is calling.
     """
 
+    def compute_later(self, logits: Callable[[], Tensor]) -> None:
+        """Set what computes the logits, (C, H, W).
+
+        It belongs to no copy, neither in another process nor on a disk: it holds the model.
+        """
+        # past what registers each attribute as data
+        object.__setattr__(self, "_compute_logits", logits)
+
     @property
     def seg_logits(self) -> PixelData:
         if "_seg_logits" not in self:
-            self.seg_logits = PixelData(data=self.compute_logits())
+            if "_compute_logits" not in self.__dict__:
+                raise AttributeError("The logits of this prediction were not computed in time.")
+            self.seg_logits = PixelData(data=self._compute_logits())
         return self._seg_logits
 
     @seg_logits.setter
     def seg_logits(self, value: PixelData) -> None:
         self.set_field(value, "_seg_logits", dtype=PixelData)
+
+    def new(self, **kwargs) -> "LabelSample":
+        """A sample with other data, as those on another device, whose logits are still to come."""
+        other = super().new(**kwargs)
+        if "_compute_logits" in self.__dict__:
+            other.compute_later(self._compute_logits)
+        return other
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key != "_compute_logits"}
 
 
 @MODELS.register_module()
@@ -90,7 +112,7 @@ class LabelEncoderDecoder(EncoderDecoder):
         for k, sample in enumerate(data_samples):
             prediction = LabelSample(metainfo=sample.metainfo, **dict(sample.items()))
             prediction.pred_sem_seg = PixelData(data=labels[k].unsqueeze(0))
-            prediction.compute_logits = partial(self._late_logits, inputs[k : k + 1], sample)
+            prediction.compute_later(partial(self._late_logits, inputs[k : k + 1], sample))
             predictions.append(prediction)
         return predictions
 
@@ -114,19 +136,19 @@ def predict_only_labels(cfg: Config) -> Config:
     """Have a model predict labels alone, if that gives the labels that it gives now.
 
     Args:
-        cfg (Config): Config of a model, ``cfg.model``, that nothing asks for logits. Changed in
-            place: an ``EncoderDecoder`` with a :class:`PointRendHead` that looks at whole images
-            becomes a :class:`LabelEncoderDecoder`.
+        cfg (Config): Config of a model, ``cfg.model``, whose logits nobody reads. Changed in place:
+            an ``EncoderDecoder`` with a :class:`PointRendHead` that looks at whole images becomes a
+            :class:`LabelEncoderDecoder`.
 
     Returns:
         Config: ``cfg``.
     """
     model = cfg.model
-    if model.type != "EncoderDecoder":  # a cascade has a list of heads
+    if type_name(model) != "EncoderDecoder":  # a cascade has a list of heads
         return cfg
-    renderer = model.decode_head.get("renderer", {}).get("type", "DenseRenderer")
+    renderer = type_name(model.decode_head.get("renderer", {}), "DenseRenderer")
     if (
-        model.decode_head.type == "PointRendHead"
+        type_name(model.decode_head) == "PointRendHead"
         and renderer in ("DenseRenderer", "SparseRenderer")
         and model.get("test_cfg", {}).get("mode", "whole") == "whole"
     ):

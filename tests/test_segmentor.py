@@ -1,4 +1,5 @@
 import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_pointrend import LabelEncoderDecoder, segmentor
+from mmseg_pointrend import LabelEncoderDecoder, PointRendHead, segmentor
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.segmentor import predict_only_labels
 
@@ -143,6 +144,18 @@ def test_logits_that_somebody_reads_are_computed(log: list[str]) -> None:
     assert "somebody reads seg_logits" in log[0]
 
 
+def test_predictions_hold_no_model() -> None:
+    model = build(config().model, type="LabelEncoderDecoder")
+    (prediction,) = model.predict(images(), samples({}))
+    assert set(prediction.to_dict()) == {"ori_shape", "img_shape", "pad_shape", "pred_sem_seg"}
+    copied = pickle.loads(pickle.dumps(prediction))
+    assert len(pickle.dumps(prediction)) < 100_000
+    assert torch.equal(copied.pred_sem_seg.data, prediction.pred_sem_seg.data)
+    with pytest.raises(AttributeError, match="not computed in time"):
+        _ = copied.seg_logits
+    assert prediction.cpu().seg_logits.data.shape == (6, 64, 96)
+
+
 def test_meta_information_and_ground_truth_are_kept() -> None:
     model, (sample,) = build(config().model, type="LabelEncoderDecoder"), samples({"img_path": "a"})
     sample.gt_sem_seg = copy.deepcopy(model.predict(images())[0].pred_sem_seg)
@@ -221,6 +234,8 @@ def test_a_renderer_of_ones_own_gives_logits_only() -> None:
         ({"model.decode_head.renderer.type": "MyRenderer"}, "EncoderDecoder"),
         ({"model.test_cfg.mode": "slide"}, "EncoderDecoder"),
         ({"model.type": "MySegmentor"}, "MySegmentor"),
+        ({"model.type": "mmseg.EncoderDecoder"}, "LabelEncoderDecoder"),
+        ({"model.decode_head.type": PointRendHead}, "LabelEncoderDecoder"),
     ],
 )
 def test_configs_that_need_no_logits(overrides: dict, kind: str) -> None:

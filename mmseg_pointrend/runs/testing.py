@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,8 +14,12 @@ from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..segmentor import predict_only_labels
 from ..settings import check_settings
+from ..type_names import type_name
 from ..weights.loading import checkpoints_as_data
 from .hooks import set_hook
+
+# Metrics that score labels. What others read of a prediction is not known.
+LABEL_METRICS = ("IoUMetric", "BoundaryIoUMetric", "CityscapesMetric")
 
 
 def run_test(
@@ -68,7 +73,7 @@ def run_test(
             raise InputError("--tta needs tta_pipeline and tta_model in the config.")
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
-    else:
+    elif all(type_name(metric) in LABEL_METRICS for metric in _metrics(cfg)):
         predict_only_labels(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
@@ -95,11 +100,15 @@ def _run(
         return runner.test()
 
 
+def _metrics(cfg: Config) -> Sequence[dict]:
+    metrics = cfg.test_evaluator
+    return [metrics] if isinstance(metrics, dict) else metrics
+
+
 def _write_predictions(cfg: Config, folder: str) -> None:
-    """Have IoUMetric, whichever of the evaluators it is, write the label maps that it scores."""
-    evaluators = cfg.test_evaluator
-    for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-        if evaluator.type == "IoUMetric":
-            evaluator.update(output_dir=folder)
+    """Have IoUMetric, whichever of the metrics it is, write the label maps that it scores."""
+    for metric in _metrics(cfg):
+        if type_name(metric) == "IoUMetric":
+            metric.update(output_dir=folder)
             return
     raise InputError("--out needs an IoUMetric in test_evaluator, which writes the predictions.")

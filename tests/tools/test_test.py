@@ -1,13 +1,14 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, METRICS
 from PIL import Image
 
 from mmseg_pointrend import PointMLP
@@ -184,3 +185,24 @@ def test_another_type_and_layout(
     assert set(seen) == {torch.float32, torch.bfloat16}
     expected, actual = metrics(tmp_path / "as is"), metrics(tmp_path / "fast")
     assert actual["aAcc"] == pytest.approx(expected["aAcc"], abs=3)
+
+
+@METRICS.register_module()
+class ReadsLogits(BaseMetric):
+    """A metric of a user that scores logits."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        self.results += [sample["seg_logits"]["data"].shape[0] for sample in data_samples]
+
+    def compute_metrics(self, results: list) -> dict:
+        return {"channels": float(np.mean(results))}
+
+
+def test_metrics_of_logits_get_them(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "logits.py"
+    metrics_of = "test_evaluator = [dict(type='IoUMetric'), dict(type='ReadsLogits')]"
+    config.write_text(f"_base_ = '{tiny_config}'\n{metrics_of}\n")
+    run_tool("test", config, checkpoint, "--work-dir", tmp_path / "run")
+    assert metrics(tmp_path / "run")["channels"] == 6
