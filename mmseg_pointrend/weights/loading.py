@@ -1,8 +1,9 @@
 """Has everything that MMEngine loads read as data: files, downloads and names of model zoos."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,54 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     Raises:
         InputError: In the block, if a checkpoint cannot be read or would run code.
     """
-    before = CheckpointLoader._schemes
-    of_users = {
-        prefix: loader
-        for prefix, loader in before.items()
-        if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
-    }
-    loader: Callable = partial(_load_data, trust=trust)
-    loader.__name__ = "load_from_data"  # MMEngine logs it without its first ten letters
-    CheckpointLoader._schemes = {**of_users, "": loader}  # the first prefix that fits is taken
+    token = _trust.set(trust)
+    _loaders.replace()
     try:
         yield
     finally:
-        CheckpointLoader._schemes = before
+        _loaders.put_back()
+        _trust.reset(token)
 
 
-def _load_data(filename: str, map_location: Any = None, trust: bool = False) -> Any:
-    """Load a checkpoint, and nothing that MMEngine would run later."""
+class _Loaders:
+    """MMEngine's loaders, which all threads share: ours while any of them is in a block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._before: dict[str, Callable] = {}
+
+    def replace(self) -> None:
+        with self._lock:
+            if self._blocks == 0:
+                self._before = CheckpointLoader._schemes
+                of_users = {
+                    prefix: loader
+                    for prefix, loader in self._before.items()
+                    if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
+                }
+                # the first prefix that fits is taken
+                CheckpointLoader._schemes = {**of_users, "": load_from_data}
+            self._blocks += 1
+
+    def put_back(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                CheckpointLoader._schemes = self._before
+
+
+_loaders = _Loaders()
+# Of each thread's own block, however many there are at a time.
+_trust = ContextVar("trust", default=False)
+
+
+def load_from_data(filename: str, map_location: Any = None) -> Any:
+    """Load a checkpoint, and nothing that MMEngine would run later.
+
+    MMEngine logs the name of this function without its first ten letters.
+    """
+    trust = _trust.get()
     checkpoint = _load(filename, map_location, trust)
     meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
     if isinstance(meta, dict) and not trust:

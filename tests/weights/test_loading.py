@@ -2,6 +2,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -172,3 +173,24 @@ def test_loaders_of_users_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with checkpoints_as_data():
         assert CheckpointLoader.load_checkpoint("ours://x") == "ours://x"
+
+
+def test_blocks_of_several_threads_do_not_mix(tmp_path: Path, checkpoint: Path) -> None:
+    """One that trusts, around and across one that does not, in whatever order they end."""
+    before = CheckpointLoader._schemes
+    path = spoil(checkpoint, tmp_path / "bad.pth", tmp_path / "touched")
+
+    def refuses() -> None:
+        with checkpoints_as_data(), pytest.raises(RefusedCheckpoint):
+            CheckpointLoader.load_checkpoint(str(path))
+
+    outer, inner = checkpoints_as_data(trust=True), checkpoints_as_data()
+    with ThreadPoolExecutor(1) as other_thread:
+        outer.__enter__()
+        other_thread.submit(refuses).result()
+        other_thread.submit(inner.__enter__).result()
+        CheckpointLoader.load_checkpoint(str(path))
+        outer.__exit__(None, None, None)
+        assert CheckpointLoader._schemes is not before
+        other_thread.submit(inner.__exit__, None, None, None).result()
+    assert CheckpointLoader._schemes is before
