@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor
 
+from .errors import InputError
 from .rendering import Window
+
+# Dimensions of an (H, W) map that MMCV's RandomFlip turns round.
+FLIPPED = {"horizontal": (1,), "vertical": (0,), "diagonal": (0, 1)}
 
 
 def input_size(img_meta: dict) -> tuple[int, int]:
@@ -22,7 +26,16 @@ def unpadded(img_meta: dict, size: tuple[int, int]) -> Window:
 
 
 def unflipped(labels: Tensor, img_meta: dict) -> Tensor:
-    """Undo the flip of an image on its (H, W) labels."""
+    """Undo the flip of an image on its (H, W) labels.
+
+    Raises:
+        InputError: If it was flipped in an unknown direction.
+    """
     if not img_meta.get("flip"):
         return labels
-    return labels.flip(1 if img_meta["flip_direction"] == "horizontal" else 0)
+    direction = img_meta.get("flip_direction")
+    if direction not in FLIPPED:
+        raise InputError(
+            f"An image is flipped, flip_direction={direction!r}; known are {', '.join(FLIPPED)}."
+        )
+    return labels.flip(FLIPPED[direction])
