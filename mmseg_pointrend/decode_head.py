@@ -11,6 +11,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS, TASK_UTILS
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .errors import InputError
 from .image_meta import input_size, unflipped, unpadded
@@ -119,7 +120,7 @@ class PointRendHead(BaseDecodeHead):
         shared = {"align_corners": align_corners}
         self.point_sampler = TASK_UTILS.build({**shared, **point_sampler})
         if self.out_channels == 1 and "threshold" in renderer:
-            self._compare("renderer", renderer, "threshold")
+            self._refuse_other("renderer", renderer, "threshold")
         renderer = TASK_UTILS.build({**shared, **renderer})
         # One for logits and one for labels, whichever of them the config names.
         self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
@@ -131,15 +132,15 @@ class PointRendHead(BaseDecodeHead):
         self.misfit: str | None = None
 
     def _complete(self, coarse_head: dict) -> dict:
-        """Config of the coarse head with what it shares with this head filled in and compared."""
+        """Config of the coarse head, with what it shares with this head filled in."""
         for key in SHARED_KEYS:
-            self._compare("coarse_head", coarse_head, key)
+            self._refuse_other("coarse_head", coarse_head, key)
         mine = {key: getattr(self, key) for key in SHARED_KEYS}
         if self.out_channels == 1:
             mine["threshold"] = self.threshold
         return {**mine, **coarse_head}
 
-    def _compare(self, name: str, part: dict, key: str) -> None:
+    def _refuse_other(self, name: str, part: dict, key: str) -> None:
         """Refuse the config of a part that names another value than this head has."""
         mine = getattr(self, key)
         if part.get(key, mine) != mine:
@@ -201,7 +202,8 @@ class PointRendHead(BaseDecodeHead):
         fine = self.fine_features(inputs)
         if size is None:
             size = tuple(4 * length for length in fine[0].shape[-2:])
-        return self.renderer(self.coarse_logits(inputs), fine, self.point_head, size=size)
+        coarse_logits = within(self.coarse_logits(inputs), size, self.align_corners)
+        return self.renderer(coarse_logits, fine, self.point_head, size=size)
 
     def predict(
         self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict
@@ -245,8 +247,8 @@ class PointRendHead(BaseDecodeHead):
                 f"A {type(self.renderer).__name__} renders no labels on their own; set "
                 "model.type=EncoderDecoder."
             )
-        coarse_logits, fine = self.coarse_logits(inputs), self.fine_features(inputs)
-        size = input_size(batch_img_metas[0])
+        size, fine = input_size(batch_img_metas[0]), self.fine_features(inputs)
+        coarse_logits = within(self.coarse_logits(inputs), size, self.align_corners)
         labels = []
         for k, meta in enumerate(batch_img_metas):
             image = slice(k, k + 1)
@@ -383,6 +385,17 @@ def as_levels(features: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
 def logit_map(output: Tensor | Sequence) -> Tensor:
     """The logit map of a coarse head's output; some heads, as EncHead, return more beside it."""
     return output if isinstance(output, Tensor) else output[0]
+
+
+def within(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Resize logits, (B, C, h, w), that are larger than an image of ``size`` = (H, W).
+
+    Some heads, as SETRUPHead, upsample maps of whole patches to more than the image has.
+    """
+    height, width = map(min, logits.shape[-2:], size)
+    if (height, width) == tuple(logits.shape[-2:]):
+        return logits
+    return F.interpolate(logits, (height, width), mode="bilinear", align_corners=align_corners)
 
 
 def _loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import MODELS
 
 from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
@@ -89,7 +90,7 @@ def test_points_lie_in_the_image_where_labels_may_change(
 def test_points_are_pixels_of_the_original_image(
     tiny_config: Path, checkpoint: Path, image: np.ndarray, align_corners: bool
 ) -> None:
-    """All cells of the last grid are chosen; with padding, those beyond the image lie outside."""
+    """All cells of the last grid are chosen; those of the padding are no pixels of the image."""
     overrides = {
         "model.data_preprocessor.test_cfg": dict(size_divisor=32),
         "model.decode_head.renderer.subdivision_num_points": 64 * 64,
@@ -99,7 +100,7 @@ def test_points_are_pixels_of_the_original_image(
     last = explanation.steps[-1]
     assert last.grid == (64, 64)
     cells = {tuple(point) for point in np.floor(last.xy).astype(int).tolist()}
-    assert cells == {(x, y) for x in range(64) for y in range(64)}
+    assert cells == {(x, y) for x in range(image.shape[1]) for y in range(image.shape[0])}
     np.testing.assert_allclose(last.xy % 1, 0.5, atol=1e-3)
 
 
@@ -306,3 +307,44 @@ def test_a_compiled_model_gives_the_same_labels(
     compiled = PointRendInferencer(tiny_config, checkpoint, device="cpu", compile=True)
     for image in images:
         assert (compiled.segment(image) == inferencer.segment(image)).mean() > 0.99
+
+
+def test_only_arrays_are_segmented_directly(inferencer: PointRendInferencer) -> None:
+    for not_array in ("a.jpg", torch.zeros(4, 4, 3, dtype=torch.uint8)):
+        with pytest.raises(InputError, match="is no array"):
+            inferencer.segment(not_array)
+
+
+@pytest.mark.parametrize("kind", ["mmseg.LoadAnnotations", LoadAnnotations])
+def test_steps_that_load_are_left_out(
+    tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, image: np.ndarray, kind
+) -> None:
+    loading = [dict(type="LoadImageFromFile"), dict(type=kind), dict(type="PackSegInputs")]
+    other = build(tiny_config, checkpoint, **{"test_dataloader.dataset.pipeline": loading})
+    np.testing.assert_array_equal(other.segment(image), inferencer.segment(image))
+    loading[0]["color_type"] = "grayscale"
+    with pytest.raises(InputError, match="color_type='grayscale'"):
+        build(tiny_config, checkpoint, **{"test_dataloader.dataset.pipeline": loading})
+
+
+def test_a_renderer_of_ones_own_tells_no_points(
+    inferencer: PointRendInferencer, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inferencer.predictor.model.decode_head, "renderer", print)
+    with pytest.raises(InputError, match="A builtin_function_or_method does not tell its points"):
+        inferencer.explain(image)
+
+
+def test_logits_larger_than_the_image_are_brought_to_its_size(
+    tiny_config: Path, checkpoint: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SETRUPHead's of whole patches; EncoderDecoder resizes those of other heads, too."""
+    inferencer = build(tiny_config, checkpoint)
+    head = inferencer.predictor.model.decode_head
+    larger = torch.randn(1, 6, 48, 50)  # than 41 rows, not than 53 columns
+    monkeypatch.setattr(head, "coarse_logits", lambda inputs: larger)
+    explanation = inferencer.explain(image)
+    (result,) = inferencer.segment_batch([image], logits=True)
+    assert result.logits.shape == (6, 41, 53)
+    np.testing.assert_array_equal(explanation.labels, result.labels)
+    assert (inferencer.segment(image) != result.labels).mean() < 0.001

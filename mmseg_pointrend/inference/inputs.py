@@ -71,6 +71,10 @@ def check_array(image: np.ndarray) -> None:
     Raises:
         InputError: If it is not (H, W, 3), uint8, or is empty.
     """
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"A {type(image).__name__} is no array; files are for calling the inferencer itself."
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(
             f"An array of shape {image.shape} and type {image.dtype} is no image; it has to be "

@@ -64,12 +64,20 @@ class OnnxModel:
             known = json.loads(metadata[METADATA_KEY])
             self.classes: tuple[str, ...] = tuple(known["classes"])
             self.palette: list[list[int]] = known["palette"]
+            self._resize: dict | None = known.get("preprocessing", {}).get("resize")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} was not written by tools/export.py: its metadata does not name classes "
                 "and palette."
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) that the graph resizes a square image of ``size`` to."""
+        if self._resize is None:
+            return size
+        width, height = self._resize["scale"]
+        return (min(width, height),) * 2 if self._resize["keep_ratio"] else (height, width)
 
     def segment_batch(
         self, images: Sequence[np.ndarray], logits: bool = False

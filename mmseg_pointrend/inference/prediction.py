@@ -58,6 +58,8 @@ def predict_files(
         raise InputError("--tile goes with neither --show-points nor --batch-size.")
     if show_points and not inferencer.can_explain:
         raise InputError("--show-points needs a checkpoint; exported models tell no points.")
+    if tiling is not None:
+        _refuse_resizing(inferencer, tiling.tile)
     images, out = find_images(inputs), Path(out)
     endings = (".tif",) if tiling else (".png", "_overlay.jpg", "_points.png")[: 2 + show_points]
     _refuse_bad_targets(images, out, endings)
@@ -103,15 +105,32 @@ def _predict_whole(
             with _noting(failures, path):
                 labels[path, target] = _explain(inferencer, image, target)
     else:
-        with _noting(failures, *(path for path, _ in images)):
-            found = inferencer.segment_batch([*images.values()])
-            labels = {job: result.labels for job, result in zip(images, found, strict=True)}
+        labels = _segment(inferencer, images, failures)
     for (path, target), mask in labels.items():
         with _noting(failures, path):
             painted = overlay(images[path, target], mask, inferencer.palette)
             write_jpeg(_with_ending(target, "_overlay.jpg"), painted)
             write_label_png(_with_ending(target, ".png"), mask, inferencer.palette)
     return failures
+
+
+def _segment(
+    inferencer: "PointRendInferencer",
+    images: dict[tuple[Path, Path], np.ndarray],
+    failures: list[str],
+) -> dict[tuple[Path, Path], np.ndarray]:
+    """Labels of images, without those that cannot be predicted, which are noted."""
+    if len(images) > 1:
+        try:
+            found = inferencer.segment_batch([*images.values()])
+            return {job: result.labels for job, result in zip(images, found, strict=True)}
+        except (InputError, MemoryError):
+            pass  # which of them it was shows one by one
+    labels = {}
+    for (path, target), image in images.items():
+        with _noting(failures, path):
+            labels[path, target] = inferencer.segment(image)
+    return labels
 
 
 def _explain(inferencer: "PointRendInferencer", image: np.ndarray, target: Path) -> np.ndarray:
@@ -126,20 +145,30 @@ def _explain(inferencer: "PointRendInferencer", image: np.ndarray, target: Path)
 
 
 @contextmanager
-def _noting(failures: list[str], *paths: Path) -> Iterator[None]:
-    """Note what goes wrong with images, instead of raising it."""
+def _noting(failures: list[str], path: Path) -> Iterator[None]:
+    """Note what goes wrong with an image, instead of raising it."""
     try:
         yield
     except (InputError, MemoryError) as error:
         reason = str(error) or "not enough memory."
-        for path in paths:
-            # as it is escaped in messages
-            name = str(InputError(str(path)))
-            failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
+        name = str(InputError(str(path)))  # as it is escaped in messages
+        failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
 
 
 def _with_ending(target: Path, ending: str) -> Path:
     return target.with_name(target.name + ending)
+
+
+def _refuse_resizing(inferencer: "PointRendInferencer", tile: int) -> None:
+    """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
+    height, width = seen = inferencer.predictor.input_size((tile, tile))
+    if seen != (tile, tile):
+        fits = height == width and inferencer.predictor.input_size(seen) == seen
+        raise InputError(
+            f"--tile {tile}: the model's test pipeline resizes such windows to {width}x{height} "
+            f"pixels. {f'Choose --tile {width}, or use' if fits else 'Use'} a config without "
+            "Resize in test_dataloader.dataset.pipeline."
+        )
 
 
 def _refuse_bad_targets(images: dict[Path, Path], out: Path, endings: Sequence[str]) -> None:

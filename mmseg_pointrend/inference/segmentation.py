@@ -14,7 +14,8 @@ class Segmentation:
         logits (np.ndarray, optional): Logits, (C, H, W), float32, where they were asked for.
             Defaults to None.
         points (list[np.ndarray], optional): The points of each rendering step, (N, 2), float32,
-            (x, y) in [0, 1] over the image, where they were asked for. Defaults to None.
+            (x, y) in [0, 1] over the image, where they were asked for; see
+            :class:`~mmseg_pointrend.visualization.Explanation`. Defaults to None.
     """
 
     labels: np.ndarray

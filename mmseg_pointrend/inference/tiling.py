@@ -40,7 +40,7 @@ class Tiling:
             its edge a window sees little around a pixel. The image's own edges are kept.
 
     Raises:
-        InputError: If the sizes are none, or windows without the overlap are no tiles of a TIFF.
+        InputError: If a size makes no sense, or windows without the overlap are no tiles of a TIFF.
     """
 
     tile: int

@@ -9,16 +9,17 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from mmseg.models import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from ..checkpoints import load_weights
 from ..config_errors import config_errors
 from ..errors import InputError
 from ..precision import set_type_and_layout
-from ..segmentor import LabelEncoderDecoder, predict_only_labels
+from ..segmentor import predict_only_labels
 from ..settings import check_settings
+from ..type_names import type_name
 from ..visualization import Explanation, explain
 from ..weights.loading import checkpoints_as_data
 from .segmentation import Segmentation
@@ -76,8 +77,7 @@ class TorchModel:
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with config_errors(), checkpoints_as_data(trust):
             self.model = MODELS.build(predict_only_labels(cfg).model)
-            pipeline = cfg.test_dataloader.dataset.pipeline
-            self._pipeline = Compose([t for t in pipeline if not t["type"].startswith("Load")])
+            self._pipeline = Compose(_after_loading(cfg.test_dataloader.dataset.pipeline))
         meta = load_weights(self.model, weights, allow_partial, trust)
         self.model.to(self.device).eval()
         if dtype != "float32" or channels_last:
@@ -104,17 +104,10 @@ class TorchModel:
         """
         with torch.no_grad(), _room_for(images):
             batch = self.model.data_preprocessor(self._prepare(images), False)
-            # LabelEncoderDecoder has no logits, and would go on building them if it were asked.
-            labels_only = isinstance(self.model, LabelEncoderDecoder)
-            kind = EncoderDecoder if labels_only and logits else type(self.model)
-            samples = kind.predict(self.model, batch["inputs"], batch["data_samples"])
-            return [
-                Segmentation(
-                    labels=sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy(),
-                    logits=sample.seg_logits.data.float().cpu().numpy() if logits else None,
-                )
-                for sample in samples
-            ]
+            if not logits:
+                samples = self.model.predict(batch["inputs"], batch["data_samples"])
+                return [Segmentation(_labels(sample)) for sample in samples]
+            return self._segment_with_logits(batch["inputs"], batch["data_samples"])
 
     def explain(self, image: np.ndarray) -> Explanation:
         """Label an image and tell what the coarse head saw and where the points fell.
@@ -131,6 +124,24 @@ class TorchModel:
         """
         with _room_for([image]):
             return explain(self.model, self._prepare([image]))
+
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) that the test pipeline resizes an image of ``size`` to."""
+        return tuple(self._prepare([np.zeros((*size, 3), np.uint8)])["inputs"][0].shape[-2:])
+
+    def _segment_with_logits(
+        self, inputs: torch.Tensor, samples: list[SegDataSample]
+    ) -> list[Segmentation]:
+        logits = self.model.inference(inputs, [sample.metainfo for sample in samples])
+        found = self.model.postprocess_result(logits, samples)
+        labels = [_labels(sample) for sample in found]
+        if logits.shape[1] == 1:
+            # of a single channel it leaves the sigmoid, of two channels what they are
+            both = torch.cat((torch.zeros_like(logits), logits), dim=1)
+            found = self.model.postprocess_result(both, samples)
+        maps = [sample.seg_logits.data[-logits.shape[1] :] for sample in found]
+        maps = [each.float().cpu().numpy() for each in maps]
+        return [Segmentation(*both) for both in zip(labels, maps, strict=True)]
 
     def _prepare(self, images: Sequence[np.ndarray]) -> dict[str, list]:
         samples = []
@@ -157,6 +168,21 @@ class TorchModel:
             ) from error
 
 
+def _after_loading(pipeline: Sequence[dict]) -> list[dict]:
+    """The steps of a test pipeline behind those that load files: images are loaded already."""
+    for step in pipeline:
+        if step.get("color_type", "color") != "color":
+            raise InputError(
+                f"The test pipeline loads images with color_type={step['color_type']!r}; only "
+                "models of color images can be predicted with here."
+            )
+    return [step for step in pipeline if not type_name(step).startswith("Load")]
+
+
+def _labels(sample: SegDataSample) -> np.ndarray:
+    return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
+
+
 def _available(device: str) -> str:
     try:
         torch.empty(1, device=device)
@@ -179,7 +205,7 @@ def _room_for(images: Sequence[np.ndarray]) -> Iterator[None]:
         many = f"{len(images)} images" if len(images) > 1 else "an image"
         raise InputError(
             f"not enough memory for {many} of {width}x{height} pixels; predict smaller batches, or "
-            "in tiles with --tile."
+            "in tiles (tools/predict.py --tile)."
         ) from error
 
 

@@ -8,10 +8,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..decode_head import PointRendHead
+from ..decode_head import PointRendHead, within
 from ..errors import InputError
 from ..image_meta import unpadded
 from ..points import cell_coords
+from ..rendering import DenseRenderer
 from ..wrappers import bare_segmentor
 
 
@@ -20,7 +21,8 @@ class StepPoints(NamedTuple):
 
     Attributes:
         grid (tuple[int, int]): (height, width) of the step's grid.
-        xy (np.ndarray): Points in pixels of the image, (N, 2), float32, the least certain first.
+        xy (np.ndarray): Points in pixels of the image, (N, 2), float32, the least certain first;
+            without those in the padding.
     """
 
     grid: tuple[int, int]
@@ -32,7 +34,8 @@ class Explanation(NamedTuple):
 
     Attributes:
         coarse (np.ndarray): Labels of the coarse head alone, (H, W), int64.
-        steps (list[StepPoints]): The points of each step.
+        steps (list[StepPoints]): The points of each step. In sliding windows, which have points of
+            their own, those of a rendering of the whole image.
         labels (np.ndarray): Labels of the rendering, (H, W), int64.
     """
 
@@ -53,19 +56,23 @@ def explain(model: nn.Module, data: dict) -> Explanation:
         Explanation: Maps of the size of the original image.
 
     Raises:
-        InputError: If the model has another head.
+        InputError: If the model has another head, or its renderer is none of this package.
     """
     model = bare_segmentor(model)
     head = model.decode_head
     if not isinstance(head, PointRendHead):
         raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
+    if not isinstance(head.renderer, DenseRenderer):
+        raise InputError(
+            f"A {type(head.renderer).__name__} does not tell its points; a DenseRenderer does."
+        )
     first = {key: values[:1] for key, values in data.items()}
     batch = model.data_preprocessor(first, training=False)
     inputs, samples = batch["inputs"], batch["data_samples"]
     size = tuple(inputs.shape[-2:])
 
     features = model.extract_feat(inputs)
-    coarse = logits = head.coarse_logits(features)
+    coarse = logits = within(head.coarse_logits(features), size, head.align_corners)
     steps = []
     fine = head.fine_features(features)
     for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):
@@ -101,4 +108,5 @@ def _image_points(
     xy = coords.cpu().numpy()
     xy = xy * (extent - 1) + 0.5 if align_corners else xy * extent
     xy = xy - (window.left, window.top)
+    xy = xy[((xy >= 0) & (xy <= (width, height))).all(axis=1)]
     return (xy * (ori_width / width, ori_height / height)).astype(np.float32)

@@ -73,6 +73,17 @@ def test_onnx_gives_the_labels_and_logits_of_pytorch(exported: Exported) -> None
             assert len(np.unique(result.labels)) > 1
 
 
+def test_onnx_tells_how_it_resizes(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = OnnxModel(exported.path, threads=1)
+    assert model.input_size((64, 64)) == (64, 64)
+    for resize, size in (
+        (dict(scale=[96, 32], keep_ratio=True), (32, 32)),
+        (dict(scale=[96, 32], keep_ratio=False), (32, 96)),
+    ):
+        monkeypatch.setattr(model, "_resize", resize)
+        assert model.input_size((64, 64)) == size
+
+
 def test_onnx_runs_batches_of_any_size(exported: Exported) -> None:
     model = OnnxModel(exported.path, threads=1)
     images = [picture(60, 70), picture(60, 70)[::-1], picture(60, 70)[:, ::-1]]
@@ -128,10 +139,15 @@ def test_the_graph_is_what_predict_does(tmp_path: Path, overrides: dict) -> None
     cfg = small_config(**overrides)
     model = TorchModel(cfg, save_weights(cfg, tmp_path / "weights.pth"), device="cpu")
     graph = PixelGraph(model.model).eval()
+    with_logits = PixelGraph(model.model, logits=True).eval()
     for size in SIZES:
         image = picture(*size)
         expected = model.segment_batch([image])[0].labels
+        (both,) = model.segment_batch([image], logits=True)
+        np.testing.assert_array_equal(both.labels, expected)
         with torch.no_grad():
+            logits = with_logits(pixels(image))[1][0].numpy()
+            np.testing.assert_allclose(both.logits, logits, atol=1e-4)
             np.testing.assert_array_equal(graph(pixels(image))[0].numpy(), expected)
             # images of a few pixels, whose sizes fewer steps would reach, are left out
             with fixed_steps(graph), symbolic_sizes():

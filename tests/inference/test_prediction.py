@@ -9,6 +9,7 @@ from PIL import Image
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.images import read_image
 from mmseg_pointrend.inference.prediction import predict_files
+from mmseg_pointrend.inference.tiling import Tiling
 from mmseg_pointrend.inferencer import PointRendInferencer
 
 
@@ -87,6 +88,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_done(
     assert {name for name in names(out) if name.endswith(".png")} == {"a.png", "b.png", "sub/a.png"}
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize(
     "error",
     [
@@ -97,6 +99,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_done(
 )
 def test_an_image_that_the_model_cannot_bear_is_reported(
     error: Exception,
+    batch_size: int,
     inferencer: PointRendInferencer,
     folder: Path,
     tmp_path: Path,
@@ -111,7 +114,7 @@ def test_an_image_that_the_model_cannot_bear_is_reported(
         return prepare(data, training)
 
     monkeypatch.setattr(predictor.model.data_preprocessor, "forward", out_of_memory)
-    failures = predict_files(inferencer, [str(folder)], tmp_path / "out")
+    failures = predict_files(inferencer, [str(folder)], tmp_path / "out", batch_size=batch_size)
     assert len(failures) == 1
     assert "b.jpg: not enough memory for an image of 30x70 pixels" in failures[0]
     assert {"a.png", "sub/a.png"} <= names(tmp_path / "out")
@@ -186,3 +189,22 @@ def test_show_points_adds_a_strip_and_changes_no_mask(
     np.testing.assert_array_equal(
         indices(tmp_path / "shown" / "a.png"), indices(tmp_path / "plain" / "a.png")
     )
+
+
+RESIZES = [
+    (dict(scale=(96, 32), keep_ratio=True), "to 32x32 pixels. Choose --tile 32, or"),
+    (dict(scale=(48, 64)), "to 48x64 pixels. Use a config without Resize"),
+]
+
+
+@pytest.mark.parametrize(("resize", "advice"), RESIZES)
+def test_windows_that_the_pipeline_resizes_are_refused(
+    resize: dict, advice: str, tiny_config: Path, checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    cfg = Config.fromfile(tiny_config)
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", **resize))
+    inferencer = PointRendInferencer(cfg, checkpoint, device="cpu")
+    with pytest.raises(InputError) as error:
+        predict_files(inferencer, [str(folder)], tmp_path / "out", tiling=Tiling(64, 16))
+    assert advice in str(error.value)
+    assert not (tmp_path / "out").exists()
