@@ -77,7 +77,10 @@ def check_weights(
             message += f" It has {len(given[name])} classes, the model {len(expected[name])}."
             break
     if not allow_partial:
-        raise InputError(f"{message} Pass the config it was trained with, or --allow-partial.")
+        raise InputError(
+            f"{message} Pass the config it was trained with, or --allow-partial (in Python "
+            "allow_partial=True)."
+        )
     MMLogger.get_current_instance().warning(message)
 
 

@@ -95,5 +95,5 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
         cfg.merge_from_dict(overrides or {})
     except (AssertionError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"--cfg-options does not fit {path}: {reason}") from error
+        raise InputError(f"{path} cannot take the overrides (--cfg-options): {reason}") from error
     return cfg

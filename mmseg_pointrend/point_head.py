@@ -7,6 +7,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .errors import InputError
+from .type_names import type_name
+
 
 class PointConv(nn.Conv1d):
     """A convolution of kernel size 1 over points whose features lie in rows of memory.
@@ -38,9 +41,13 @@ class PointMLP(BaseModule):
         num_fcs (int): Number of hidden layers. Defaults to 3.
         coarse_pred_each_layer (bool): Whether every layer sees the coarse logits, not only the
             first. Defaults to True.
-        norm_cfg (dict, optional): Normalization of the hidden layers. Defaults to None.
+        norm_cfg (dict, optional): Normalization of the hidden layers, one for points, as
+            dict(type='BN1d') or dict(type='SyncBN'). Defaults to None.
         act_cfg (dict): Activation of the hidden layers. Defaults to dict(type='ReLU').
         init_cfg (dict): Initialization. Defaults to a normal of std 0.01 for the last layer.
+
+    Raises:
+        InputError: If ``norm_cfg`` normalizes maps.
     """
 
     def __init__(
@@ -55,6 +62,10 @@ class PointMLP(BaseModule):
         init_cfg: dict | None = dict(type="Normal", std=0.01, override=dict(name="fc_seg")),
     ) -> None:
         super().__init__(init_cfg)
+        if norm_cfg is not None and type_name(norm_cfg) in ("BN", "BN2d"):
+            raise InputError(
+                "point_head.norm_cfg has BN, which normalizes maps; points take dict(type='BN1d')."
+            )
         self.coarse_pred_each_layer = coarse_pred_each_layer
         extra = out_channels if coarse_pred_each_layer else 0
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs

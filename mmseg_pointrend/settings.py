@@ -1,5 +1,6 @@
 """Checks of the numbers in a config that nobody else checks, or only when it is late."""
 
+import math
 import numbers
 from typing import Any
 
@@ -8,7 +9,7 @@ from mmengine.config import Config
 from .errors import InputError
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-# What is at least what, and a whole number.
+# Whole numbers, and the least that each may be.
 WHOLE_NUMBERS = {
     **{f"{loader}.batch_size": 1 for loader in LOADERS},
     **{f"{loader}.num_workers": 0 for loader in LOADERS},
@@ -22,6 +23,7 @@ WHOLE_NUMBERS = {
     "model.decode_head.num_classes": 1,
     "model.auxiliary_head.num_classes": 1,
 }
+# Numbers, and the least that each may be.
 NUMBERS = {"optim_wrapper.optimizer.lr": 0, "optim_wrapper.optimizer.weight_decay": 0}
 NEEDED = {
     "train": ("model", "train_dataloader", "train_cfg", "optim_wrapper"),
@@ -30,7 +32,7 @@ NEEDED = {
 
 
 def check_settings(cfg: Config, task: str) -> None:
-    """Refuse a config whose numbers are none, or too small.
+    """Refuse a config with a number that is too small, infinite or no number.
 
     Args:
         cfg (Config): The config.
@@ -63,4 +65,4 @@ def _get(cfg: Config, key: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -4,6 +4,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_pointrend import PointMLP
+from mmseg_pointrend.errors import InputError
 
 
 def expected_names(num_fcs: int) -> set[str]:
@@ -80,3 +81,8 @@ def test_coarse_logits_follow_the_features_type() -> None:
     head = PointMLP(5, 3, channels=8).bfloat16()
     logits = head(torch.randn(1, 5, 4).bfloat16(), torch.randn(1, 3, 4))
     assert logits.dtype == torch.bfloat16
+
+
+def test_norms_of_maps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"dict\(type='BN1d'\)"):
+        PointMLP(5, 3, norm_cfg=dict(type="BN"))

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     render.add_argument("--points", type=int, default=8192, help="points of each of two steps")
     render.add_argument("--annotations", metavar="DIR", help="label images; default: drawn shapes")
     render.add_argument(
-        "--worst-case", choices=WORST_CASES, help="logits that nothing is to be saved of"
+        "--worst-case", choices=WORST_CASES, help="logits that leave nothing to save"
     )
     render.add_argument("--seed", type=int, default=0, help="which scene")
     render.add_argument(

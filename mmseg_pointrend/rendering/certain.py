@@ -77,7 +77,7 @@ def cell_bounds(pixels: Certainty) -> Certainty:
         pixels (Certainty): The pixels of an (h, w) grid, or lower bounds of their margins.
 
     Returns:
-        Certainty: The (h + 1, w + 1) cells; see :mod:`~mmseg_pointrend.rendering.lookup`. The
+        Certainty: The (h + 1, w + 1) cells; see :mod:`~mmseg_pointrend.rendering.lattice`. The
         margin is :data:`MIXED` where the corners differ in their region, which then is that of the
         upper left one.
     """

@@ -8,6 +8,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
 from ..points import cell_coords, point_sample
 from ..uncertainty import certainty, check_kind
 from .subdivision import Subdivision
@@ -50,6 +51,9 @@ class DenseRenderer:
             are left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its
             own. Defaults to False.
+
+    Raises:
+        InputError: If an argument is out of its range.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class DenseRenderer:
     ) -> None:
         self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
         self.uncertainty = check_kind(uncertainty)
+        if min_margin is not None and not min_margin >= 0:
+            raise InputError(f"min_margin={min_margin!r} is no margin, 0 or more.")
         self.min_margin = min_margin
         self.align_corners = align_corners
 

@@ -34,6 +34,8 @@ class Window(NamedTuple):
 class Pairs(NamedTuple):
     """Numbers that go with pairs of a row and a column, made of those of the row and the column.
 
+    How the two parts go together, as sums, products or conjunctions, is said where they are kept.
+
     Attributes:
         of_rows (Tensor): (rows, n).
         of_columns (Tensor): (columns, n).
@@ -99,6 +101,9 @@ def lay_out(
         dtype (torch.dtype): Floating-point type to compute with. F.interpolate computes with that
             of the logits.
         device (torch.device): Where the tensors go.
+
+    Returns:
+        Lattice: What its rows and columns have, which is small beside the grids.
     """
     cell_y, y_weights = _cells(window.height, size[0], align_corners, dtype, device)
     cell_x, x_weights = _cells(window.width, size[1], align_corners, dtype, device)

@@ -53,7 +53,7 @@ class Grid:
 
         Returns:
             tuple[Tensor, Tensor]: A table with their rows, (R, C), and each one's number there,
-            int32, of the shape of ``pixels``.
+            int32 or int64, of the shape of ``pixels``.
         """
         number = self._row_of.take(pixels)
         missing = pixels.masked_select(number < 0)

@@ -302,7 +302,8 @@ class SparseRenderer:
 
         sure = found.sure[found.sure < limit]
         if len(sure) >= num_points:
-            limit = sure.kthvalue(num_points).values
+            # not kthvalue, which has no deterministic way on GPUs
+            limit = sure.topk(num_points, largest=False, sorted=False).values.max()
         cells = (bound < limit).nonzero().squeeze(1)
         if len(cells) > at_most:
             return None

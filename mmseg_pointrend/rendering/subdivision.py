@@ -57,7 +57,7 @@ class Subdivision:
                 f"{target[0]}x{target[1]}; ask for at least the size of the coarse map."
             )
         sizes: list[tuple[int, int]] = []
-        while len(sizes) != self.steps if self.steps is not None else size != target:
+        while (size != target) if self.steps is None else (len(sizes) != self.steps):
             # at least one pixel more, so that factors close to 1 end as well
             size = tuple(max(int(length * self.scale_factor), length + 1) for length in size)
             if self.steps is None:

@@ -48,7 +48,7 @@ def launched(launcher: str) -> Iterator["Processes"]:
     try:
         yield processes
     except (Exception, KeyboardInterrupt) as error:
-        if not processes.is_first_to_report():
+        if not processes.claim_report():
             sys.exit(1)
         lost = _broken_connection(error)
         if lost is not None:
@@ -130,8 +130,8 @@ class Processes:
                 "to a port that is free there."
             ) from error
 
-    def is_first_to_report(self) -> bool:
-        """Whether it is this process that says what has gone wrong; true of one of them."""
+    def claim_report(self) -> bool:
+        """Claim to be the process that says what has gone wrong; true once, in one of them."""
         if self.launcher == "none":
             return True
         if self._store is None:

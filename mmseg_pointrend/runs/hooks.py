@@ -15,6 +15,7 @@ from torch import nn
 from ..checkpoints import accept_incomplete_weights, check_weights
 from ..datasets import SeededDataset
 from ..errors import InputError
+from ..type_names import type_name
 from ..wrappers import last_decode_head
 
 
@@ -97,8 +98,11 @@ class InvalidLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
     ) -> None:
-        # One transfer from the device for all of them.
-        values = torch.stack([torch.as_tensor(v).detach().float().cpu() for v in outputs.values()])
+        # One transfer from the device for all of them, and one wait for it.
+        on_device = [value for value in outputs.values() if isinstance(value, torch.Tensor)]
+        device = on_device[0].device if on_device else "cpu"
+        values = [torch.as_tensor(value, device=device).detach() for value in outputs.values()]
+        values = torch.stack([value.float() for value in values]).cpu()
         invalid = [
             f"{name}={value}"
             for name, value in zip(outputs, values.tolist(), strict=True)
@@ -124,7 +128,7 @@ def set_hook(cfg: Config, kind: str, **settings: object) -> None:
         kind (str): Registered name of the hook.
         **settings: Its arguments.
     """
-    others = [hook for hook in cfg.get("custom_hooks", []) if hook["type"] != kind]
+    others = [hook for hook in cfg.get("custom_hooks", []) if type_name(hook) != kind]
     cfg.custom_hooks = [*others, dict(type=kind, **settings)]
 
 
@@ -135,7 +139,14 @@ def _num_labels(head: nn.Module) -> int:
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     classes = dataset.metainfo.get("classes")
-    expected = _num_labels(last_decode_head(model))
+    head = last_decode_head(model)
+    expected = _num_labels(head)
+    if classes is not None and len(classes) != expected and head.out_channels == 1:
+        raise InputError(
+            f"The head has one channel, which tells background (0) and foreground (1) apart; "
+            f"{type(dataset).__name__} has {len(classes)} classes ({', '.join(classes[:5])}). Name "
+            "both in its metainfo, or give model.decode_head more out_channels."
+        )
     if classes is not None and len(classes) != expected:
         raise InputError(
             f"The head has {expected} classes, {type(dataset).__name__} has {len(classes)} "

@@ -55,7 +55,7 @@ def read_data(
         if code is not None:
             raise RefusedCheckpoint(
                 f"{path} is refused: reading it would run {code}, and a checkpoint is data. If you "
-                "trust those who made it, pass --trust-checkpoint."
+                "trust those who made it, pass --trust-checkpoint (in Python trust=True)."
             ) from error
         raise InputError(
             f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."

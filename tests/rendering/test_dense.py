@@ -225,6 +225,11 @@ def test_a_smaller_size_is_refused() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for arguments in (dict(subdivision_steps=-1), dict(scale_factor=1), dict(uncertainty="std")):
+    for arguments in (
+        dict(subdivision_steps=-1),
+        dict(scale_factor=1),
+        dict(uncertainty="std"),
+        dict(min_margin=-0.5),
+    ):
         with pytest.raises(InputError, match=next(iter(arguments))):
             TASK_UTILS.build(dict(type="DenseRenderer", **arguments))

@@ -179,9 +179,9 @@ def test_one_process_reports() -> None:
     for rank in (1, 0):
         os.environ.update(rank_environment(rank, 2))
         processes = Processes("pytorch")
-        reports.append(processes.is_first_to_report())
+        reports.append(processes.claim_report())
         processes._store = store
-        reports.append(processes.is_first_to_report())
+        reports.append(processes.claim_report())
     # Before they have met it is the first of a machine, afterwards whoever comes first.
     assert reports == [False, True, True, False]
 
@@ -197,7 +197,7 @@ def test_processes_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
     # errors that are no one's loss stay what they are
     with pytest.raises(RuntimeError, match="a defect"), launched("pytorch"):
         raise RuntimeError("a defect")
-    monkeypatch.setattr(Processes, "is_first_to_report", lambda self: False)
+    monkeypatch.setattr(Processes, "claim_report", lambda self: False)
     for error in (gone, InputError("too few classes"), KeyboardInterrupt()):
         with pytest.raises(SystemExit) as exit_info, launched("pytorch"):
             raise error
@@ -391,7 +391,10 @@ def test_an_error_of_all_processes_is_said_once(tiny_config: Path, tmp_path: Pat
     for option, words in (
         ("model.decode_head.num_classes=5", "head has 5 classes, ShapesDataset has 6"),
         ("load_from=gone.pth", "gone.pth: no such checkpoint file"),
-        ("train_dataloader.dataset.pipeline.99.type=Resize", "--cfg-options does not fit"),
+        (
+            "train_dataloader.dataset.pipeline.99.type=Resize",
+            "cannot take the overrides (--cfg-options)",
+        ),
     ):
         run = start_training(tiny_config, tmp_path, "--cfg-options", option)
         output, _ = run.communicate()

@@ -30,6 +30,7 @@ SETTINGS = {
     "optim_wrapper.optimizer.lr=-1": r"optimizer\.lr has to be a number of at least 0, not -1",
     "optim_wrapper.optimizer.lr=fast": r"optimizer\.lr .* not 'fast'",
     "optim_wrapper.optimizer.lr=nan": r"optimizer\.lr .* not nan",
+    "train_cfg.max_iters=inf": r"train_cfg\.max_iters has to be a whole number",
     "optim_wrapper.optimizer.betas=3": r"AdamW cannot be built from the config",
     "optim_wrapper=5": r"needs a dict optim_wrapper, to train; it has 5",
     "model=None": r"needs a dict model, to train; it has None",
@@ -47,7 +48,7 @@ SETTINGS = {
     "model.decode_head.coarse_head.type=FPNHed": r"FPNHed is not in the mmseg::model registry",
     "custom_hooks.0.type=NoHook": r"NoHook is not in the mmseg::hook registry",
     "train_dataloader.dataset.pipeline.0.type=Load": r"Load is not in the mmseg::transform reg",
-    "train_dataloader.dataset.pipeline.99.type=Load": r"--cfg-options does not fit",
+    "train_dataloader.dataset.pipeline.99.type=Load": r"cannot take the overrides",
 }
 
 CONFIGS = {
