@@ -60,6 +60,12 @@ def _forget_runs() -> None:
         manager._instance_dict.clear()
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each kind of device; a GPU for those who ask for tests marked so."""
+    return request.param
+
+
 @pytest.fixture
 def fresh_runs() -> Iterator[None]:
     """Let every run in this process start as in one of its own."""

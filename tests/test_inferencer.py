@@ -348,3 +348,18 @@ def test_logits_larger_than_the_image_are_brought_to_its_size(
     assert result.logits.shape == (6, 41, 53)
     np.testing.assert_array_equal(explanation.labels, result.labels)
     assert (inferencer.segment(image) != result.labels).mean() < 0.001
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_labels_on_any_device(
+    tiny_config: Path,
+    checkpoint: Path,
+    inferencer: PointRendInferencer,
+    image: np.ndarray,
+    device: str,
+    dtype: str,
+) -> None:
+    other = PointRendInferencer(tiny_config, checkpoint, device=device, dtype=dtype)
+    (result,) = other.segment_batch([image], logits=True, points=True)
+    assert (result.labels == inferencer.segment(image)).mean() > 0.9
+    assert (other.segment(image) == result.labels).mean() > 0.99

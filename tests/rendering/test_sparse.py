@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -317,3 +317,26 @@ def test_bad_input() -> None:
         renderer(coarse, fine.to("meta"), head, (48, 48))
     with pytest.raises(InputError, match="uncertainty"):
         SparseRenderer(uncertainty="entropy")
+
+
+@pytest.fixture
+def _deterministic() -> Iterator[None]:
+    """Have PyTorch refuse what has no deterministic way on a GPU."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_dense_share", "_deterministic")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_labels_on_any_device(device: str, layout: torch.memory_format) -> None:
+    coarse = smooth_logits(2, 5, 20, 31).to(device)
+    fine = torch.randn(2, 3, 40, 62, dtype=torch.float64, device=device)
+    assert_same_labels(
+        SparseRenderer(subdivision_num_points=150),
+        coarse,
+        fine.contiguous(memory_format=layout),
+        make_head(3, 5).to(device),
+        size=(80, 124),
+        output_size=(71, 93),
+    )
