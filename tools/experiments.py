@@ -33,6 +33,8 @@ AS_PUBLISHED = {
     f"{SAMPLER}.padding_mode": "zeros",
     f"{RENDERER}.subdivision_num_points": 660,
 }
+DETACHED = {f"{HEAD}.detach_coarse": True}
+LR_3 = {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}
 SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
 
 
@@ -65,6 +67,9 @@ EXPERIMENTS = [
     *(Experiment(f"{name}_small_init", f"{name}.py", SMALL) for name in OURS.values()),
     _mmseg(DEEPLAB, steps=4),
     _mmseg(FPN, steps=2),
+    # What go_on_* below speaks for, from scratch.
+    Experiment(f"{OURS[DEEPLAB]}_detached", f"{OURS[DEEPLAB]}.py", DETACHED),
+    Experiment(f"{OURS[DEEPLAB]}_detached_lr_3", f"{OURS[DEEPLAB]}.py", {**DETACHED, **LR_3}),
     # The schedule once more, from the weights that it led to.
     *(
         Experiment(f"{name}_longer", f"{name}.py", start_from=name)
@@ -96,8 +101,8 @@ EXPERIMENTS = [
         {f"{SAMPLER}.uncertainty": "prob_margin", f"{RENDERER}.uncertainty": "prob_margin"},
     ),
     _go_on("two_fine_levels", {f"{HEAD}.in_index": [0, 1], f"{HEAD}.in_channels": [64, 128]}),
-    _go_on("detached_coarse", {f"{HEAD}.detach_coarse": True}),
-    _go_on("point_head_lr_3", {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}),
+    _go_on("detached_coarse", DETACHED),
+    _go_on("point_head_lr_3", LR_3),
 ]
 
 
