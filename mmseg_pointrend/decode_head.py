@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from inspect import signature
 
 import torch
 from mmengine.logging import print_log
@@ -39,11 +40,13 @@ class PointRendHead(BaseDecodeHead):
         num_classes (int): Number of classes.
         in_index (int | Sequence[int]): Which of the backbone's (or neck's) levels are the fine
             features. Defaults to 0, the finest.
-        point_head (dict): Config of the point head. Defaults to dict(type='PointMLP').
-        point_sampler (dict): Config of the sampler of training points. Defaults to
-            dict(type='UncertaintyPointSampler').
-        renderer (dict): Config of the renderer. Defaults to dict(type='DenseRenderer'). Where only
-            labels are asked for, a SparseRenderer with the same settings renders them.
+        point_head (dict): Config of the point head, a PointMLP unless it has another ``type``.
+            Defaults to all of its defaults.
+        point_sampler (dict): Config of the sampler of training points, an UncertaintyPointSampler
+            unless it has another ``type``. Defaults to all of its defaults.
+        renderer (dict): Config of the renderer, a DenseRenderer unless it has another ``type``.
+            Where only labels are asked for, a SparseRenderer with the same settings renders them.
+            Defaults to all of its defaults.
         out_channels (int, optional): Channels of the logits; 1 for a binary model with a sigmoid.
             Defaults to None, that is ``num_classes``.
         threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults to
@@ -64,7 +67,8 @@ class PointRendHead(BaseDecodeHead):
             where all fit, and once the head has been trained.
 
     Raises:
-        InputError: If a part names another value for a key that it shares with this head.
+        InputError: If a part names another value for a key that it shares with this head; when
+            training, if a loss cannot be taken at points.
     """
 
     def __init__(
@@ -75,9 +79,9 @@ class PointRendHead(BaseDecodeHead):
         *,
         num_classes: int,
         in_index: int | Sequence[int] = 0,
-        point_head: dict = dict(type="PointMLP"),
-        point_sampler: dict = dict(type="UncertaintyPointSampler"),
-        renderer: dict = dict(type="DenseRenderer"),
+        point_head: dict = dict(),
+        point_sampler: dict = dict(),
+        renderer: dict = dict(),
         out_channels: int | None = None,
         threshold: float | None = None,
         loss_decode: dict | Sequence[dict] = dict(type="CrossEntropyLoss"),
@@ -114,14 +118,16 @@ class PointRendHead(BaseDecodeHead):
                 "in_channels": sum(self._level_channels),
                 "channels": channels,
                 "out_channels": self.out_channels,
-                **point_head,
+                **_part("PointMLP", point_head),
             }
         )
         shared = {"align_corners": align_corners}
-        self.point_sampler = TASK_UTILS.build({**shared, **point_sampler})
-        if self.out_channels == 1 and "threshold" in renderer:
+        self.point_sampler = TASK_UTILS.build(
+            {**shared, **_part("UncertaintyPointSampler", point_sampler)}
+        )
+        if self.out_channels == 1:
             self._refuse_other("renderer", renderer, "threshold")
-        renderer = TASK_UTILS.build({**shared, **renderer})
+        renderer = TASK_UTILS.build({**shared, **_part("DenseRenderer", renderer)})
         # One for logits and one for labels, whichever of them the config names.
         self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
         self.label_renderer: SparseRenderer | None = None
@@ -133,11 +139,11 @@ class PointRendHead(BaseDecodeHead):
 
     def _complete(self, coarse_head: dict) -> dict:
         """Config of the coarse head, with what it shares with this head filled in."""
-        for key in SHARED_KEYS:
-            self._refuse_other("coarse_head", coarse_head, key)
         mine = {key: getattr(self, key) for key in SHARED_KEYS}
         if self.out_channels == 1:
             mine["threshold"] = self.threshold
+        for key in mine:
+            self._refuse_other("coarse_head", coarse_head, key)
         return {**mine, **coarse_head}
 
     def _refuse_other(self, name: str, part: dict, key: str) -> None:
@@ -145,8 +151,9 @@ class PointRendHead(BaseDecodeHead):
         mine = getattr(self, key)
         if part.get(key, mine) != mine:
             raise InputError(
-                f"{key} differs: {name} has {part[key]!r}, PointRendHead has {mine!r}. Leave it "
-                f"out of {name}, which then takes that of PointRendHead."
+                f"{key} differs: {name} has {part[key]!r}, PointRendHead has {mine!r}. "
+                f"Set {key}={part[key]!r} in PointRendHead, or leave it out of {name}, which then "
+                "takes that of PointRendHead."
             )
 
     @property
@@ -277,6 +284,7 @@ class PointRendHead(BaseDecodeHead):
             nothing to learn from them.
         """
         self.point_head_is_fresh, self.misfit = False, None
+        self._check_losses()
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         if isinstance(self.coarse_head, PIDHead) and self.coarse_head.training:
             raise InputError(
@@ -322,6 +330,21 @@ class PointRendHead(BaseDecodeHead):
                 shapes = (tuple(given.shape), tuple(expected.shape))
                 return f"{prefix}{name} is {shapes[0]} in the checkpoint, {shapes[1]} in the model"
         return None
+
+    def _check_losses(self) -> None:
+        for module in _loss_modules(self):
+            name = type(module).__name__
+            takes = signature(module.forward).parameters.values()
+            if not any(p.name == "ignore_index" or p.kind is p.VAR_KEYWORD for p in takes):
+                raise InputError(
+                    f"A {name} knows no ignore_index, and is no loss at points; set "
+                    "decode_head.loss_decode to another, such as CrossEntropyLoss."
+                )
+            if self.out_channels == 1 and getattr(module, "use_sigmoid", True) is False:
+                raise InputError(
+                    f"One channel has a sigmoid, and decode_head.loss_decode a {name} that knows "
+                    "none; set use_sigmoid=True in it."
+                )
 
     def _check_weights(self) -> None:
         if self.misfit is not None:
@@ -375,6 +398,12 @@ class PointRendHead(BaseDecodeHead):
         """Whether a loss can be taken: where all is ignored, some of MMSegmentation's fail."""
         # Binary cross entropy takes the maximum of what is left, the Lovász loss its mean.
         return bool((labels != self.ignore_index).any())
+
+
+def _part(kind: str, config: dict) -> dict:
+    """Config of a part, of that kind unless it names another."""
+    # MMEngine leaves _delete_ in what replaces nothing.
+    return {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
 
 
 def as_levels(features: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:

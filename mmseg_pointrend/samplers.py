@@ -43,8 +43,8 @@ class UncertaintyPointSampler:
         padding_mode: str = "zeros",
         align_corners: bool = False,
     ) -> None:
-        if num_points is not None and num_points < 1:
-            raise InputError(f"num_points={num_points}: a sampler needs at least one point.")
+        if num_points is not None and not (isinstance(num_points, int) and num_points >= 1):
+            raise InputError(f"num_points={num_points!r} is no number of points, 1 or more.")
         if oversample_ratio < 1:
             raise InputError(f"oversample_ratio={oversample_ratio} is below 1.")
         if not 0 <= importance_sample_ratio <= 1:

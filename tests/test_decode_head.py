@@ -182,6 +182,44 @@ def test_a_renderer_that_disagrees_is_refused(tiny_model: ModelCfg) -> None:
     assert head.label_renderer.threshold == 0.5
 
 
+def test_a_coarse_head_with_another_threshold_is_refused(tiny_model: ModelCfg) -> None:
+    coarse = dict(BINARY["coarse_head"], threshold=0.7)
+    advice = r"threshold differs: coarse_head has 0\.7.*Set threshold=0\.7 in PointRendHead"
+    with pytest.raises(InputError, match=advice):
+        MODELS.build(tiny_model(**dict(BINARY, coarse_head=coarse)))
+    assert MODELS.build(tiny_model(**dict(BINARY, coarse_head=coarse, threshold=0.7)))
+    assert MODELS.build(tiny_model(coarse_head=dict(threshold=0.7)))  # of no use with six channels
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (dict(num_classes=2, out_channels=1), "set use_sigmoid=True"),
+        (dict(loss_decode=dict(type="OhemCrossEntropy")), "knows no ignore_index"),
+        (dict(loss_decode=dict(type="BoundaryLoss")), "knows no ignore_index"),
+    ],
+)
+def test_losses_that_points_cannot_have_are_refused(
+    tiny_model: ModelCfg, make_samples: MakeSamples, head: dict, message: str
+) -> None:
+    model = MODELS.build(tiny_model(**head)).train()
+    with pytest.raises(InputError, match=message):
+        model.loss(torch.randn(2, 3, 64, 64), make_samples(torch.zeros(2, 64, 64).long()))
+
+
+def test_parts_are_those_of_this_package_unless_they_have_a_type(tiny_model: ModelCfg) -> None:
+    """As where a config without a sampler gets ``_delete_``, or a number by --cfg-options."""
+    parts = dict(
+        point_sampler=dict(_delete_=True, num_points=7),
+        renderer=dict(subdivision_steps=1),
+        point_head=dict(num_fcs=2),
+    )
+    head = MODELS.build(tiny_model(**parts)).decode_head
+    assert head.point_sampler.num_points == 7
+    assert head.renderer.subdivision.steps == 1
+    assert len(head.point_head.fcs) == 2
+
+
 def test_a_head_that_trains_on_other_maps_is_refused(
     tiny_model: ModelCfg, make_samples: MakeSamples
 ) -> None:

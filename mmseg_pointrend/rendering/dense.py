@@ -67,7 +67,7 @@ class DenseRenderer:
     ) -> None:
         self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
         self.uncertainty = check_kind(uncertainty)
-        if min_margin is not None and not min_margin >= 0:
+        if min_margin is not None and not (isinstance(min_margin, int | float) and min_margin >= 0):
             raise InputError(f"min_margin={min_margin!r} is no margin, 0 or more.")
         self.min_margin = min_margin
         self.align_corners = align_corners
