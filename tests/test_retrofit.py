@@ -222,7 +222,7 @@ def test_from_my_own_model_to_masks(
     assert cfg.model.type == "RetrofitEncoderDecoder"
     assert cfg.model.decode_head.coarse_head.type == "FPNHead"
     assert (cfg.model.decode_head.in_index, cfg.model.decode_head.in_channels) == (0, 8)
-    assert len(recipe.read_text().splitlines()) < 40
+    assert len(recipe.read_text().splitlines()) < 45
 
     run_tool("train", recipe, "--work-dir", out)
     before = read_checkpoint(coarse_checkpoint)["state_dict"]
@@ -330,3 +330,77 @@ def test_choice_of_the_fine_features(
 ) -> None:
     levels = [Level(index, 10 + index, stride) for index, stride in enumerate(strides)]
     assert fine_level(levels, coarse_stride).index == expected
+
+
+def test_settings_of_the_parts_can_be_overridden(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+) -> None:
+    """The config names no renderer, so that an override makes one of nothing but a number."""
+    recipe = tmp_path / "my_pointrend.py"
+    write_recipe(coarse_config, coarse_checkpoint, recipe, iters=2)
+    run_tool("train", recipe, "--work-dir", "out")
+    head = "model.decode_head"
+    options = (f"{head}.renderer.subdivision_steps=0", f"{head}.point_sampler.num_points=9")
+    run_tool("test", recipe, "out/iter_2.pth", "--cfg-options", *options)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("my_fpn.py", "is an input and would be overwritten"),
+        ("mine.py", "is there already, and no config that this tool has written"),
+        ("new.txt", r"give it the suffix \.py"),
+    ],
+)
+def test_nothing_of_the_users_is_overwritten(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, target: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text("mine = 1\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=message):
+        write_recipe(coarse_config, coarse_checkpoint, tmp_path / target)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for _ in range(2):
+        write_recipe(coarse_config, coarse_checkpoint, tmp_path / "new.py")
+
+
+def test_a_pointrend_model_is_no_coarse_model(
+    tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"is a PointRend model already; train it with load_from"):
+        write_recipe(tiny_config, checkpoint, tmp_path / "new.py")
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept"),
+    [
+        ([dict(type="CrossEntropyLoss", class_weight=[1.0] * 5 + [5.0])], True),
+        ([dict(type="CrossEntropyLoss"), dict(type="DiceLoss", loss_name="loss_dice")], True),
+        ([dict(type="CrossEntropyLoss"), dict(type="BoundaryLoss")], False),
+    ],
+)
+def test_losses_come_along_where_they_can(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, losses: list[dict], kept: bool
+) -> None:
+    with coarse_config.open("a") as file:
+        file.write(f"model['decode_head']['loss_decode'] = {losses}\n")
+    write_recipe(coarse_config, coarse_checkpoint, tmp_path / "new.py")
+    head = Config.fromfile(tmp_path / "new.py").model.decode_head
+    assert head.coarse_head.loss_decode == losses
+    assert head.loss_decode == (losses if kept else dict(type="CrossEntropyLoss"))
+
+
+def test_a_retrofit_may_be_run_from_anywhere_and_counts_iterations(
+    coarse_config: Path,
+    coarse_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with coarse_config.open("a") as file:
+        file.write("log_processor = dict(by_epoch=True)\n")
+    write_recipe(coarse_config.name, coarse_checkpoint.name, "new.py")
+    cfg = Config.fromfile(tmp_path / "new.py")
+    assert cfg.load_from == coarse_checkpoint.as_posix()
+    assert cfg.log_processor.by_epoch is False
+    assert cfg.default_hooks.logger.log_metric_by_epoch is False

@@ -1,12 +1,15 @@
 """Writing the config that turns a trained model into a PointRend model."""
 
 import json
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from mmseg.registry import MODELS
@@ -15,7 +18,7 @@ from torch import nn
 from ..checkpoints import load_weights
 from ..command_line import read_config
 from ..config_errors import config_errors
-from ..decode_head import SHARED_KEYS, as_levels, logit_map
+from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
 from ..type_names import type_name
@@ -32,8 +35,11 @@ FULL_SIZE_RENDERER = """\
         ),
 """
 
-TEMPLATE = """\
-# PointRend on {config}: only its point head trains.
+HEADER = "# PointRend on "
+TEMPLATE = (
+    HEADER
+    + """\
+{config}: only its point head trains.
 _base_ = "{base}"
 custom_imports = dict(imports={imports}, allow_failed_imports=False)
 load_from = "{checkpoint}"
@@ -46,7 +52,7 @@ model = dict(
         in_channels={level.channels},
         in_index={level.index},
         channels=256,
-{renderer}{shared}        loss_decode=dict(type="CrossEntropyLoss"{sigmoid}),
+{renderer}{shared}        loss_decode={losses},
     ),
 )
 optim_wrapper = dict(
@@ -61,8 +67,15 @@ param_scheduler = [
 train_cfg = dict(
     _delete_=True, type="IterBasedTrainLoop", max_iters={iters}, val_interval={interval}
 )
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval={interval}))
+default_hooks = dict(
+    logger=dict(type="LoggerHook", log_metric_by_epoch=False),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval={interval}),
+)
+log_processor = dict(by_epoch=False)
 """
+)
+# Of MMSegmentation's losses those that know no more of an image than its pixels.
+POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "FocalLoss", "LovaszLoss", "TverskyLoss")
 
 
 class Level(NamedTuple):
@@ -101,15 +114,18 @@ def write_recipe(
 
     Raises:
         InputError: If the config or the checkpoint cannot be read, do not fit each other or are no
-            model to put PointRend on.
+            model to put PointRend on, or ``target`` is no name for a new config.
     """
     if iters < 2:
         raise InputError(f"iters={iters}: a schedule has at least two iterations.")
-    config, target = Path(config), Path(target)
+    config, checkpoint, target = Path(config), Path(checkpoint), Path(target)
+    _check_target(target, (config, checkpoint))
     cfg = read_config(config)
     with checkpoints_as_data(trust), config_errors():
         model = _build(cfg, config)
     load_weights(model, checkpoint, trust=trust)
+    if isinstance(model.decode_head, PointRendHead):
+        raise InputError(f"{config} is a PointRend model already; train it with load_from.")
     levels, coarse_stride = _probe(model, cfg.model.backbone.get("img_size", PROBE), config)
     level = fine_level(levels, coarse_stride)
     head = cfg.model.decode_head
@@ -119,7 +135,7 @@ def write_recipe(
         config=config.name,
         base=Path(os.path.relpath(config, target.parent)).as_posix(),
         imports=json.dumps(sorted(set(imports))),
-        checkpoint=Path(checkpoint).as_posix(),
+        checkpoint=checkpoint.resolve().as_posix(),
         level=level,
         renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",
         shared="".join(
@@ -127,7 +143,7 @@ def write_recipe(
             for key in (*SHARED_KEYS, "threshold")
             if key in head
         ),
-        sigmoid=", use_sigmoid=True" if model.decode_head.out_channels == 1 else "",
+        losses=_losses(head, model.decode_head.out_channels),
         iters=iters,
         warmup=max(1, min(200, iters // 10)),
         interval=max(iters // 10, 1),
@@ -135,6 +151,34 @@ def write_recipe(
     with replacing(target) as partial:
         partial.write_text(text)
     return levels, level
+
+
+def _check_target(target: Path, sources: Sequence[Path]) -> None:
+    if target.suffix != ".py":
+        raise InputError(f"{target}: a config is a Python file; give it the suffix .py.")
+    if target.resolve() in [source.resolve() for source in sources]:
+        raise InputError(f"{target} is an input and would be overwritten; choose another --out.")
+    if target.is_file() and not target.read_bytes().startswith(HEADER.encode()):
+        raise InputError(
+            f"{target} is there already, and no config that this tool has written; choose another "
+            "--out."
+        )
+
+
+def _losses(head: dict, out_channels: int) -> str:
+    """The losses of a coarse head, as far as they can be taken at points, as a config has them."""
+    losses = head.get("loss_decode", dict(type="CrossEntropyLoss"))
+    names = [type_name(loss) for loss in ([losses] if isinstance(losses, dict) else losses)]
+    if "loss_decode" in head and set(names) <= set(POINT_LOSSES):
+        return "_base_.model.decode_head.loss_decode"
+    if others := set(names) - set(POINT_LOSSES):
+        print_log(
+            f"{', '.join(sorted(others))} cannot be taken at points; the point head gets "
+            "CrossEntropyLoss alone.",
+            logger="current",
+            level=logging.WARNING,
+        )
+    return f'dict(type="CrossEntropyLoss"{", use_sigmoid=True" if out_channels == 1 else ""})'
 
 
 def feature_levels(model: nn.Module, size: int = PROBE) -> tuple[list[Level], int]:
