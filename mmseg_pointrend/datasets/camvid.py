@@ -7,9 +7,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_pointrend.errors import InputError
-
-from .layout import check_folders, no_images
+from .layout import check_folders, missing_files, no_images
 
 COLORS = {
     "sky": [128, 128, 128],
@@ -87,8 +85,5 @@ class CamVidDataset(BaseSegDataset):
         ]
         missing = [path for path in paths if not fileio.exists(path, self.backend_args)]
         if missing:
-            raise InputError(
-                f"{name}: {len(missing)} files are missing, the first is {missing[0]}. To read "
-                "images without labels, leave seg_map_path out of data_prefix."
-            )
+            raise missing_files(name, missing)
         return data_list

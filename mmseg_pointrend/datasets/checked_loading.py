@@ -6,6 +6,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
+from PIL import Image
 
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.type_names import type_name
@@ -34,12 +35,14 @@ class LoadCheckedAnnotations(LoadAnnotations):
     """LoadAnnotations with one line about labels that cannot be read or fit another image.
 
     Raises:
-        InputError: If the label map is missing, broken, in color or of another size than the image.
+        InputError: If the label map is missing, broken, in color, of another size than the image,
+            or has indices above 255, of which MMSegmentation would keep the lower eight bits.
     """
 
     def transform(self, results: dict) -> dict:
         """Load ``results['seg_map_path']``."""
         path = results.get("seg_map_path")
+        _check_depth(path)
         try:
             results = super().transform(results)
         except (InputError, MemoryError):
@@ -62,6 +65,20 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 f"{results.get('img_path')} has {size[0]}x{size[1]}."
             )
         return results
+
+
+def _check_depth(path: str | None) -> None:
+    try:
+        with Image.open(path) as labels:
+            # no more than the header is read of those with eight bits
+            largest = labels.getextrema()[1] if labels.mode[:1] in "IF" else 0
+    except (OSError, AttributeError, ValueError, Image.DecompressionBombError):
+        return  # on other storage, or broken: reading it in full has the words for that
+    if largest > 255:
+        raise InputError(
+            f"{path} has the label {largest}; labels are 8-bit PNG files of class indices, 255 at "
+            "most."
+        )
 
 
 def check_loading(cfg: Config) -> None:

@@ -1,10 +1,10 @@
 """Says what is missing when the folders of a data set are not where the config looks for them."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from inspect import signature
-from pathlib import Path
 
+from mmengine import fileio
 from mmseg.registry import DATASETS
 
 from mmseg_pointrend.errors import InputError
@@ -80,6 +80,19 @@ def no_images(dataset_type: str, suffix: str, folder: str) -> InputError:
     )
 
 
+def missing_files(dataset_type: str, missing: Sequence[str]) -> InputError:
+    """The error of a data set that lacks files.
+
+    Args:
+        dataset_type (str): Name of the data set's class.
+        missing (Sequence[str]): Their paths.
+    """
+    return InputError(
+        f"{dataset_type}: {len(missing)} files are missing, the first is {missing[0]}. To read "
+        "images without labels, leave seg_map_path out of data_prefix."
+    )
+
+
 def check_data_folders(dataset_cfg: dict) -> None:
     """Refuse a data set's config whose folders are missing or hold no images, before anything is
     built from it.
@@ -90,7 +103,7 @@ def check_data_folders(dataset_cfg: dict) -> None:
             has ``backend_args`` to read them from other storage than the disk, passes.
 
     Raises:
-        InputError: A folder, the list of images or every image is missing.
+        InputError: A folder, the list of images, every image or an image's label is missing.
     """
     if "datasets" in dataset_cfg:
         for nested in dataset_cfg["datasets"]:
@@ -108,13 +121,23 @@ def check_data_folders(dataset_cfg: dict) -> None:
             os.path.join(root, ann_file) if ann_file else "",
         )
         if not ann_file and "img_path" in prefixes:
-            _check_images(dataset_cfg, os.path.join(root, prefixes["img_path"]))
+            _check_files(dataset_cfg, root, prefixes)
 
 
-def _check_images(dataset_cfg: dict, folder: str) -> None:
-    kind = dataset_cfg["type"]
+def _check_files(dataset_cfg: dict, root: str, prefixes: dict) -> None:
+    """Look for images, and for their labels, as ``BaseSegDataset`` does."""
+    kind, folder = dataset_cfg["type"], os.path.join(root, prefixes["img_path"])
     parameters = signature(DATASETS.get(kind) if isinstance(kind, str) else kind).parameters
-    if "img_suffix" in parameters and "://" not in folder:
-        suffix = dataset_cfg.get("img_suffix", parameters["img_suffix"].default)
-        if next(Path(folder).rglob(f"*{suffix}"), None) is None:
-            raise no_images(type_name(dataset_cfg), suffix, folder)
+    if not {"img_suffix", "seg_map_suffix"} <= parameters.keys() or "://" in folder:
+        return
+    suffix, label_suffix = (
+        dataset_cfg.get(name, parameters[name].default) for name in ("img_suffix", "seg_map_suffix")
+    )
+    images = [*fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=True)]
+    if not images:
+        raise no_images(type_name(dataset_cfg), suffix, folder)
+    if prefixes.get("seg_map_path"):
+        labels = os.path.join(root, prefixes["seg_map_path"])
+        paths = [os.path.join(labels, name[: -len(suffix)] + label_suffix) for name in images]
+        if missing := sorted(path for path in paths if not os.path.exists(path)):
+            raise missing_files(type_name(dataset_cfg), missing)

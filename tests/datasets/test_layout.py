@@ -21,10 +21,30 @@ def test_complete_layout_passes(tmp_path: Path) -> None:
     cfg = dict(type="CamVidDataset", data_root=root, data_prefix=PREFIX)
     with pytest.raises(InputError, match=r"no image \.jpg in .*images/train; set img_suffix"):
         check_data_folders(cfg)
-    (tmp_path / "images/train/a.png").touch()
-    check_data_folders(dict(cfg, img_suffix=".png"))
-    (tmp_path / "images/train/deep").mkdir()
-    (tmp_path / "images/train/deep/a.jpg").touch()
+    (tmp_path / "images/train/a.gif").touch()
+    (tmp_path / "annotations/train/a.png").touch()
+    check_data_folders(dict(cfg, img_suffix=".gif"))
+    for folder, name in (("images", "a.jpg"), ("annotations", "a.png")):
+        (tmp_path / folder / "train/deep").mkdir()
+        (tmp_path / folder / "train/deep" / name).touch()
+    check_data_folders(cfg)
+
+
+def test_every_image_has_its_label(tmp_path: Path) -> None:
+    root = make_folders(tmp_path, *PREFIX.values())
+    cfg = dict(type="BaseSegDataset", data_root=root, data_prefix=PREFIX)
+    cfg |= dict(img_suffix="_image.jpg", seg_map_suffix="_labels.png")
+    for name in "ab":
+        (tmp_path / f"images/train/{name}_image.jpg").touch()
+    (tmp_path / "annotations/train/b_labels.png").touch()
+    with pytest.raises(InputError, match=r"1 files are missing, .*annotations/train/a_labels\.png"):
+        check_data_folders(cfg)
+    check_data_folders(dict(cfg, data_prefix=dict(img_path="images/train")))
+    # linked folders count, as they do for MMSegmentation
+    (tmp_path / "annotations/train/a_labels.png").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match="files are missing"):
+        check_data_folders(cfg)
+    (tmp_path / "nothing").touch()
     check_data_folders(cfg)
 
 
@@ -68,6 +88,7 @@ def test_known_and_unknown_types(tmp_path: Path, dataset_type: str | type, hint:
 def test_wrappers_are_looked_into(tmp_path: Path) -> None:
     there = make_folders(tmp_path / "there", *PREFIX.values())
     (tmp_path / "there/images/train/a.jpg").touch()
+    (tmp_path / "there/annotations/train/a.png").touch()
     good = dict(type="CamVidDataset", data_root=there, data_prefix=PREFIX)
     bad = dict(good, data_root=str(tmp_path / "gone"))
     check_data_folders(dict(type="RepeatDataset", times=2, dataset=good))
