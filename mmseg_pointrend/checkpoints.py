@@ -68,8 +68,10 @@ def check_weights(
         problems = {name: text for name, text in problems.items() if not _is_of_point_head(name)}
     if not problems:
         return
-    shown = "; ".join([*problems.values()][:4]) + ("; ..." if len(problems) > 4 else "")
-    message = f"{path} does not fit the model in {len(problems)} weights: {shown}."
+    shown = [*problems.values()] if allow_partial else [*problems.values()][:4]
+    more = len(problems) - len(shown)
+    listed = "; ".join(shown) + (f"; and {more} more" if more else "")
+    message = f"{path} does not fit the model in {len(problems)} weights: {listed}."
     if is_coarse and all(map(_is_of_point_head, problems)):
         message += " It is incomplete: a coarse model, whose point head has yet to be trained."
     for name in problems:
@@ -78,8 +80,8 @@ def check_weights(
             break
     if not allow_partial:
         raise InputError(
-            f"{message} Pass the config it was trained with, or --allow-partial (in Python "
-            "allow_partial=True)."
+            f"{message} Pass the config it was trained with. (train, test and predict go on with "
+            "what fits if told --allow-partial, in Python allow_partial=True.)"
         )
     MMLogger.get_current_instance().warning(message)
 

@@ -2,11 +2,28 @@
 
 import argparse
 import os
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
 from .errors import InputError
+
+# What MMEngine's runner and MMSegmentation's tools look up in a config beside the runner's own
+# arguments.
+LOOKED_UP = (
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+)
 
 
 class OverrideAction(DictAction):
@@ -91,9 +108,21 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
     except Exception as error:  # a config is Python: anything can come out of it
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} is not a valid config: {reason}") from error
+    _check_names(overrides or {}, cfg, path)
     try:
         cfg.merge_from_dict(overrides or {})
-    except (AssertionError, KeyError, TypeError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot take the overrides (--cfg-options): {reason}") from error
     return cfg
+
+
+def _check_names(overrides: dict, cfg: Config, path: str | Path) -> None:
+    """Refuse overrides of settings that neither the config nor MMEngine knows: they do nothing."""
+    known = {*cfg, *signature(Runner.__init__).parameters, *LOOKED_UP}
+    for key in overrides:
+        name = key.partition(".")[0]
+        if name not in known:
+            similar = get_close_matches(name, known, 1)
+            advice = f"Did you mean {similar[0]}?" if similar else "It would do nothing."
+            raise InputError(f"{path} has no {name}, which {key} would override. {advice}")

@@ -2,11 +2,15 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
+
+# Bytes that have to fit on the disk before a run starts: more than its first log lines.
+ROOM = 2**20
 
 
 @contextmanager
@@ -33,6 +37,26 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path, option: str) -> None:
+    """Make a folder for what a run writes, and see whether it can write there.
+
+    Args:
+        folder (str | Path): The folder.
+        option (str): Option of the command line that names it, for the message.
+
+    Raises:
+        InputError: If it cannot be made or written, or the disk is full.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        raise InputError(
+            f"{folder}: nothing can be written there ({error.strerror}); choose another {option}."
+        ) from error
 
 
 def _new_file(path: Path) -> Path:

@@ -149,8 +149,8 @@ class PointRendInferencer:
         Raises:
             InputError: If an image cannot be read or is none, or the model has no such result.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size}: a batch has at least one image.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size={batch_size!r} is no number of images, 1 or more.")
         arrays = each_image(images)
         while batch := [*islice(arrays, batch_size)]:
             yield from self.segment_batch(batch, logits, points)
@@ -249,6 +249,10 @@ def _config_and_weights(
         raise InputError(
             f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
         ) from error
+    if not isinstance(weights, str | PathLike | None):
+        raise InputError(f"weights is the path of a checkpoint, not a {type(weights).__name__}.")
+    if not isinstance(overrides, dict | None):
+        raise InputError(f"overrides is a dict of settings, not a {type(overrides).__name__}.")
     from .command_line import read_config
     from .weights.zoo import fetch_weights, find_config
 

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -50,10 +51,26 @@ def check_settings(cfg: Config, task: str) -> None:
         value = _get(cfg, key)
         if value is not None and not (_is_number(value) and value == int(value) >= least):
             raise InputError(f"{key} has to be a whole number of at least {least}, not {value!r}.")
+    _check_windows(cfg.model.get("test_cfg") or {})
     for key, least in NUMBERS.items():
         value = _get(cfg, key)
         if value is not None and not (_is_number(value) and value >= least):
             raise InputError(f"{key} has to be a number of at least {least}, not {value!r}.")
+
+
+def _check_windows(test_cfg: dict) -> None:
+    mode = test_cfg.get("mode", "whole")
+    if mode not in ("whole", "slide"):
+        raise InputError(f"model.test_cfg.mode is 'whole' or 'slide', not {mode!r}.")
+    if mode == "slide":
+        sizes = [test_cfg.get("crop_size"), test_cfg.get("stride")]
+        if not all(isinstance(size, Sequence) and len(size) == 2 for size in sizes) or not all(
+            1 <= stride <= crop for crop, stride in zip(*sizes, strict=True)
+        ):
+            raise InputError(
+                "model.test_cfg with mode='slide' needs crop_size=(height, width) and a stride no "
+                f"larger, not crop_size={sizes[0]} and stride={sizes[1]}."
+            )
 
 
 def _get(cfg: Config, key: str) -> Any:

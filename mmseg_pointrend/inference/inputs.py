@@ -11,6 +11,9 @@ from .images import read_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
+# What to do with the images that people try most.
+PILLOW = "Of Pillow's images take np.asarray(image.convert('RGB'))[..., ::-1]."
+
 Source = str | PathLike | np.ndarray
 
 
@@ -59,10 +62,12 @@ def each_image(images: Source | Iterable[Source]) -> Iterator[np.ndarray]:
     elif isinstance(images, Iterable):
         for image in images:
             if isinstance(image, Iterable) and not isinstance(image, str | np.ndarray):
-                raise InputError(f"An image is a path or an array, not a {type(image).__name__}.")
+                raise InputError(
+                    f"An image is a path or an array, not a {type(image).__name__}. {PILLOW}"
+                )
             yield from each_image(image)
     else:
-        raise InputError(f"Images are paths or arrays, not a {type(images).__name__}.")
+        raise InputError(f"Images are paths or arrays, not a {type(images).__name__}. {PILLOW}")
 
 
 def check_array(image: np.ndarray) -> None:
@@ -73,7 +78,7 @@ def check_array(image: np.ndarray) -> None:
     """
     if not isinstance(image, np.ndarray):
         raise InputError(
-            f"A {type(image).__name__} is no array; files are for calling the inferencer itself."
+            f"A {type(image).__name__} is no array; call the inferencer itself for files. {PILLOW}"
         )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(

@@ -12,6 +12,7 @@ from ..checkpoints import check_weights, read_checkpoint
 from ..config_errors import config_errors
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
+from ..files import check_writable
 from ..segmentor import predict_only_labels
 from ..settings import check_settings
 from ..type_names import type_name
@@ -60,6 +61,9 @@ def run_test(
     check_loading(cfg)
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
+    for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
+        if folder is not None:
+            check_writable(folder, option)
     if show_dir is not None:
         if "visualizer" not in cfg or "visualization" not in cfg.get("default_hooks", {}):
             raise InputError(
@@ -80,7 +84,6 @@ def run_test(
 
     if out is None:
         return _run(cfg, state_dict, checkpoint, allow_partial, trust)
-    Path(out).mkdir(parents=True, exist_ok=True)
     # Each process of a distributed test writes the images that it has seen.
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
         _write_predictions(cfg, partial)

@@ -1,21 +1,16 @@
 """From a config to one that is ready to train."""
 
-import tempfile
-from pathlib import Path
-
 import torch
 from mmengine.config import Config, ConfigDict
 
 from ..checkpoints import read_checkpoint
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
+from ..files import check_writable
 from ..settings import check_settings
 from ..type_names import type_name
 from .hooks import set_hook
 from .resuming import newest_checkpoint_of
-
-# Bytes that have to fit on the disk before a run starts: more than its first log lines.
-ROOM = 2**20
 
 
 def prepare_training(
@@ -70,7 +65,7 @@ def prepare_training(
     if cfg.get("load_from") and "://" not in cfg.load_from:
         read_checkpoint(cfg.load_from, trust)  # for its errors, before anything is built
     set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
-    _check_writable(Path(cfg.work_dir))
+    check_writable(cfg.work_dir, "--work-dir")
     return cfg
 
 
@@ -86,18 +81,6 @@ def _lose_nothing(cfg: Config) -> None:
     hook = hooks.setdefault("checkpoint", ConfigDict(type="CheckpointHook"))
     if hook is not None and type_name(hook) == "CheckpointHook":
         hook.type = "WholeCheckpointHook"
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(ROOM))
-    except OSError as error:
-        raise InputError(
-            f"{folder}: logs and checkpoints cannot be written there ({error.strerror}); choose "
-            "another --work-dir."
-        ) from error
 
 
 def _enable_amp(cfg: Config) -> None:

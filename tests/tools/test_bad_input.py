@@ -37,7 +37,13 @@ SETTINGS = {
     "load_from=5": r"load_from has to name a checkpoint, not 5",
     "load_from=gone.pth": r"gone\.pth: no such checkpoint file",
     "model.decode_head.point_sampler.num_points=0": r"num_points=0",
-    "model.decode_head.point_sampler.num_points=x": r"UncertaintyPointSampler cannot be built",
+    "model.decode_head.point_sampler.num_points=x": r"num_points='x' is no number of points",
+    "model.decode_head.point_sampler.num_points=1e3": r"num_points=1000\.0 is no number of points",
+    "model.decode_head.renderer.min_margin=low": r"min_margin='low' is no margin",
+    "model.test_cfg.mode=slied": r"mode is 'whole' or 'slide', not 'slied'",
+    "model.test_cfg.mode=slide": r"needs crop_size=\(height, width\) and a stride",
+    "trian_cfg.max_iters=1": r"has no trian_cfg, .* Did you mean train_cfg\?",
+    "nonsense=1": r"has no nonsense, .* It would do nothing",
     "model.decode_head.point_sampler.oversample_ratio=0.5": r"oversample_ratio=0\.5 is below 1",
     "model.decode_head.renderer.subdivision_num_points=0": r"subdivision_num_points=0",
     "model.decode_head.in_index=9": r"level 9: the backbone .* gives 4 levels",
@@ -138,7 +144,7 @@ def test_configs_of_something_else(run_tool: Tool, checkpoint: Path, tmp_path: P
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/run"])
 def test_work_dirs(run_tool: Tool, tiny_config: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(SystemExit, match=f"{place}: .*cannot be written there") as error:
+    with pytest.raises(SystemExit, match=f"{place}: nothing can be written there") as error:
         run_tool("train", tiny_config, "--work-dir", place)
     line(error)
 
@@ -199,6 +205,11 @@ def color_label(root: Path, split: str) -> None:
     Image.new("RGB", (96, 64)).save(root / "annotations" / split / "0.png")
 
 
+def label_of_16_bits(root: Path, split: str) -> None:
+    labels = np.full((64, 96), 258, dtype=np.uint16)  # whose lower eight bits are a class
+    Image.fromarray(labels).save(root / "annotations" / split / "0.png")
+
+
 def label_of_no_class(root: Path, split: str) -> None:
     Image.new("L", (96, 64), 77).save(root / "annotations" / split / "0.png")
 
@@ -217,6 +228,7 @@ DATA = {
     broken_label: r"0\.png cannot be read as a label map",
     label_of_another_size: r"0\.png has 60x50 pixels .* its image .*0\.jpg has 64x96",
     color_label: r"0\.png is a color image",
+    label_of_16_bits: r"0\.png has the label 258; labels are 8-bit",
     label_of_no_class: r"0\.png has the label 77",
     broken_image: r"0\.jpg cannot be read as an image",
     empty_image: r"0\.jpg cannot be read as an image",

@@ -206,3 +206,13 @@ def test_metrics_of_logits_get_them(
     config.write_text(f"_base_ = '{tiny_config}'\n{metrics_of}\n")
     run_tool("test", config, checkpoint, "--work-dir", tmp_path / "run")
     assert metrics(tmp_path / "run")["channels"] == 6
+
+
+@pytest.mark.parametrize("option", ["--out", "--show-dir", "--work-dir"])
+def test_a_file_in_the_place_of_a_folder_is_named(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(SystemExit, match=rf"file: nothing can be .* choose another {option}\."):
+        run_tool("test", tiny_config, checkpoint, option, "file")
+    assert (tmp_path / "file").read_text() == "kept"
