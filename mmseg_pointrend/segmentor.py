@@ -27,7 +27,8 @@ class LabelSample(SegDataSample):
     def compute_later(self, logits: Callable[[], Tensor]) -> None:
         """Set what computes the logits, (C, H, W).
 
-        It belongs to no copy, neither in another process nor on a disk: it holds the model.
+        It goes along to other devices, but neither to other processes nor to a disk: it holds the
+        model.
         """
         # past what registers each attribute as data
         object.__setattr__(self, "_compute_logits", logits)
