@@ -35,6 +35,7 @@ else:
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
     from .evaluation import BoundaryIoUMetric
+    from .initialization import CoarseIdentityInit
     from .point_head import PointMLP
     from .points import point_sample, top2_margin
     from .precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
@@ -56,6 +57,7 @@ else:
         "CamVidDataset",
         "ChannelsLastHook",
         "CheckpointCheckHook",
+        "CoarseIdentityInit",
         "DataCheckHook",
         "DenseRenderer",
         "InvalidLossHook",

@@ -1,6 +1,7 @@
 """PointRend on top of models that are trained already."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,12 @@ def test_recipe_trains_a_step_and_predicts(name: str, make_samples: MakeSamples)
         cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
     model = load_coarse(MODELS.build(cfg.model), cfg.model)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
+
+    fresh = deepcopy(model.decode_head.point_head)
+    fresh.init_weights()
+    fine = torch.randn(1, fresh.fcs[0].conv.in_channels - num_classes, 9)
+    coarse = torch.randn(1, num_classes, 9)
+    assert torch.equal(fresh(fine, coarse), coarse)
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     images, samples = batch(make_samples, num_classes)
@@ -221,6 +228,7 @@ def test_from_my_own_model_to_masks(
     cfg = Config.fromfile(recipe)
     assert cfg.model.type == "RetrofitEncoderDecoder"
     assert cfg.model.decode_head.coarse_head.type == "FPNHead"
+    assert cfg.model.decode_head.point_head.init_cfg.type == "CoarseIdentity"
     assert (cfg.model.decode_head.in_index, cfg.model.decode_head.in_channels) == (0, 8)
     assert len(recipe.read_text().splitlines()) < 45
 

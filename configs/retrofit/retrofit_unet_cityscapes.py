@@ -2,7 +2,7 @@
 _base_ = [
     "../_base_/models/fcn_unet.py",
     "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_20k.py",
+    "../_base_/schedules/schedule_20k_point_head.py",
     "../_base_/default_runtime.py",
 ]
 load_from = "https://download.openmmlab.com/mmsegmentation/v0.5/unet/fcn_unet_s5-d16_4x4_512x1024_160k_cityscapes/fcn_unet_s5-d16_4x4_512x1024_160k_cityscapes_20211210_145204-6860854e.pth"
@@ -16,6 +16,7 @@ model = dict(
         in_channels=[256, 64],
         in_index=[2, 4],
         channels=256,
+        point_head=dict(init_cfg=dict(type="CoarseIdentity")),
         num_classes=_base_.model.decode_head.num_classes,
         # Its logits have the size of the image already. One step beyond relabels the least certain
         # points half a pixel apart, and the resize that follows averages them.

@@ -52,17 +52,18 @@ model = dict(
         in_channels={level.channels},
         in_index={level.index},
         channels=256,
+        point_head=dict(init_cfg=dict(type="CoarseIdentity")),
 {renderer}{shared}        loss_decode={losses},
     ),
 )
 optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0005),
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end={warmup}, by_epoch=False),
-    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin={warmup}, end={iters}, by_epoch=False),
+    dict(type="PolyLR", eta_min=1e-6, power=0.9, begin={warmup}, end={iters}, by_epoch=False),
 ]
 train_cfg = dict(
     _delete_=True, type="IterBasedTrainLoop", max_iters={iters}, val_interval={interval}
