@@ -35,6 +35,8 @@ AS_PUBLISHED = {
 }
 DETACHED = {f"{HEAD}.detach_coarse": True}
 LR_3 = {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}
+FROM_COARSE = {f"{HEAD}.point_head.init_cfg": dict(_delete_=True, type="CoarseIdentity")}
+ALONE = {"model.type": "RetrofitEncoderDecoder"}
 SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
 
 
@@ -69,7 +71,11 @@ EXPERIMENTS = [
     _mmseg(FPN, steps=2),
     # What go_on_* below speaks for, from scratch.
     Experiment(f"{OURS[DEEPLAB]}_detached", f"{OURS[DEEPLAB]}.py", DETACHED),
-    Experiment(f"{OURS[DEEPLAB]}_detached_lr_3", f"{OURS[DEEPLAB]}.py", {**DETACHED, **LR_3}),
+    *(Experiment(f"{name}_from_coarse", f"{name}.py", FROM_COARSE) for name in OURS.values()),
+    *(
+        Experiment(f"{name}_detached_from_coarse", f"{name}.py", {**DETACHED, **FROM_COARSE})
+        for name in OURS.values()
+    ),
     # The schedule once more, from the weights that it led to.
     *(
         Experiment(f"{name}_longer", f"{name}.py", start_from=name)
@@ -103,6 +109,9 @@ EXPERIMENTS = [
     _go_on("two_fine_levels", {f"{HEAD}.in_index": [0, 1], f"{HEAD}.in_channels": [64, 128]}),
     _go_on("detached_coarse", DETACHED),
     _go_on("point_head_lr_3", LR_3),
+    _go_on("from_coarse", FROM_COARSE),
+    _go_on("alone", ALONE),
+    _go_on("alone_from_coarse", {**ALONE, **FROM_COARSE}),
 ]
 
 
