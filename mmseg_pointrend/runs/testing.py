@@ -96,6 +96,7 @@ def run_test(
 def _run(
     cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool, trust: bool
 ) -> dict[str, float]:
+    set_hook(cfg, "DataCheckHook")
     set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
     with checkpoints_as_data(trust), config_errors():
         runner = Runner.from_cfg(cfg)

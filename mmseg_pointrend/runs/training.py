@@ -23,7 +23,8 @@ def prepare_training(
 ) -> Config:
     """Check a config and set what the command line asks for.
 
-    MMEngine's own training loop and checkpoint hook give way to ours, which lose nothing.
+    MMEngine's own training loop and checkpoint hook give way to ours, which lose nothing, and the
+    hooks that check data, weights and losses join, whatever the config has.
 
     Args:
         cfg (Config): Config of a training run; changed in place.
@@ -64,6 +65,8 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, resume
     if cfg.get("load_from") and "://" not in cfg.load_from:
         read_checkpoint(cfg.load_from, trust)  # for its errors, before anything is built
+    for check in ("DataCheckHook", "InvalidLossHook"):
+        set_hook(cfg, check)
     set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
     check_writable(cfg.work_dir, "--work-dir")
     return cfg

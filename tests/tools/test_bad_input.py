@@ -259,6 +259,24 @@ def test_data(
     line(error)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.decode_head.num_classes=5", "The head has 5 classes, CamVidDataset has 11"),
+        ("optim_wrapper.optimizer.lr=1e30", "Loss is not finite at iteration 2"),
+    ],
+)
+def test_configs_that_know_nothing_of_our_checks_have_them(
+    run_tool: Tool, tmp_path: Path, option: str, message: str
+) -> None:
+    write_data(tmp_path, workers=0)
+    with (tmp_path / "camvid.py").open("a") as file:
+        file.write("custom_hooks = []\n")
+    options = ("--cfg-options", option, "train_cfg.max_iters=2")
+    with pytest.raises(SystemExit, match=message):
+        run_tool("train", "camvid.py", "--work-dir", "run", *options)
+
+
 def test_data_that_workers_read(run_tool: Tool, tmp_path: Path) -> None:
     write_data(tmp_path, workers=1)
     broken_image(tmp_path / "data", "train")
