@@ -379,23 +379,49 @@ def test_a_pointrend_model_is_no_coarse_model(
         write_recipe(tiny_config, checkpoint, tmp_path / "new.py")
 
 
+WEIGHTED = dict(type="CrossEntropyLoss", class_weight=[1.0] * 5 + [5.0])
+
+
 @pytest.mark.parametrize(
-    ("losses", "kept"),
+    ("losses", "expected"),
     [
-        ([dict(type="CrossEntropyLoss", class_weight=[1.0] * 5 + [5.0])], True),
-        ([dict(type="CrossEntropyLoss"), dict(type="DiceLoss", loss_name="loss_dice")], True),
-        ([dict(type="CrossEntropyLoss"), dict(type="BoundaryLoss")], False),
+        (WEIGHTED, WEIGHTED),
+        ([WEIGHTED], [WEIGHTED]),
+        ([WEIGHTED, dict(type="DiceLoss", loss_name="loss_dice")],) * 2,
+        ([dict(type="BoundaryLoss"), WEIGHTED], [WEIGHTED]),
+        ([dict(type="BoundaryLoss")], dict(type="CrossEntropyLoss")),
     ],
 )
 def test_losses_come_along_where_they_can(
-    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, losses: list[dict], kept: bool
+    coarse_config: Path,
+    coarse_checkpoint: Path,
+    tmp_path: Path,
+    losses: dict | list[dict],
+    expected: dict | list[dict],
 ) -> None:
     with coarse_config.open("a") as file:
         file.write(f"model['decode_head']['loss_decode'] = {losses}\n")
     write_recipe(coarse_config, coarse_checkpoint, tmp_path / "new.py")
     head = Config.fromfile(tmp_path / "new.py").model.decode_head
     assert head.coarse_head.loss_decode == losses
-    assert head.loss_decode == (losses if kept else dict(type="CrossEntropyLoss"))
+    assert head.loss_decode == expected
+
+
+def test_the_result_is_a_model_like_any_other(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+) -> None:
+    """Without the auxiliary head, which a retrofit has nothing to train with."""
+    head = "dict(type='FCNHead', in_channels=8, in_index=2, channels=8, num_classes=6)"
+    with coarse_config.open("a") as file:
+        file.write(f"model['auxiliary_head'] = {head}\n")
+    weights = MODELS.build(Config.fromfile(coarse_config).model).state_dict()
+    torch.save(weights, coarse_checkpoint)
+    recipe, out = tmp_path / "new.py", tmp_path / "out"
+    run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", recipe, "--iters", 2)
+    run_tool("train", recipe, "--work-dir", out)
+    whole = ("--cfg-options", "model.type=EncoderDecoder")
+    run_tool("test", recipe, out / "iter_2.pth", *whole)
+    run_tool("train", recipe, "--work-dir", tmp_path / "on", *whole, f"load_from={out}/iter_2.pth")
 
 
 def test_a_retrofit_may_be_run_from_anywhere_and_counts_iterations(

@@ -45,7 +45,7 @@ custom_imports = dict(imports={imports}, allow_failed_imports=False)
 load_from = "{checkpoint}"
 model = dict(
     type="RetrofitEncoderDecoder",
-    decode_head=dict(
+{auxiliary}    decode_head=dict(
         _delete_=True,
         type="PointRendHead",
         coarse_head=_base_.model.decode_head,
@@ -138,6 +138,7 @@ def write_recipe(
         imports=json.dumps(sorted(set(imports))),
         checkpoint=checkpoint.resolve().as_posix(),
         level=level,
+        auxiliary="    auxiliary_head=None,\n" if cfg.model.get("auxiliary_head") else "",
         renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",
         shared="".join(
             f"        {key}=_base_.model.decode_head.{key},\n"
@@ -168,18 +169,26 @@ def _check_target(target: Path, sources: Sequence[Path]) -> None:
 
 def _losses(head: dict, out_channels: int) -> str:
     """The losses of a coarse head, as far as they can be taken at points, as a config has them."""
-    losses = head.get("loss_decode", dict(type="CrossEntropyLoss"))
+    cross_entropy = (
+        f'dict(type="CrossEntropyLoss"{", use_sigmoid=True" if out_channels == 1 else ""})'
+    )
+    if "loss_decode" not in head:
+        return cross_entropy
+    losses, inherited = head["loss_decode"], "_base_.model.decode_head.loss_decode"
     names = [type_name(loss) for loss in ([losses] if isinstance(losses, dict) else losses)]
-    if "loss_decode" in head and set(names) <= set(POINT_LOSSES):
-        return "_base_.model.decode_head.loss_decode"
-    if others := set(names) - set(POINT_LOSSES):
-        print_log(
-            f"{', '.join(sorted(others))} cannot be taken at points; the point head gets "
-            "CrossEntropyLoss alone.",
-            logger="current",
-            level=logging.WARNING,
-        )
-    return f'dict(type="CrossEntropyLoss"{", use_sigmoid=True" if out_channels == 1 else ""})'
+    fitting = [index for index, name in enumerate(names) if name in POINT_LOSSES]
+    if len(fitting) == len(names):
+        return inherited
+    rest = " and ".join(names[index] for index in fitting) or "CrossEntropyLoss"
+    print_log(
+        f"{', '.join(sorted(set(names) - set(POINT_LOSSES)))} cannot be taken at points; the point "
+        f"head gets {rest} alone.",
+        logger="current",
+        level=logging.WARNING,
+    )
+    if not fitting:
+        return cross_entropy
+    return "[" + ", ".join(f"{inherited}[{index}]" for index in fitting) + "]"
 
 
 def feature_levels(model: nn.Module, size: int = PROBE) -> tuple[list[Level], int]:
