@@ -27,7 +27,8 @@ SOURCES = {
     ),
     "PascalVOCDataset": (
         "JPEGImages/NAME.jpg, SegmentationClass/NAME.png and ImageSets/Segmentation/SPLIT.txt; "
-        "from http://host.robots.ox.ac.uk/pascal/VOC/voc2012"
+        "from http://host.robots.ox.ac.uk/pascal/VOC/voc2012; SegmentationClassAug and aug.txt are "
+        "made by MMSegmentation's tools/dataset_converters/voc_aug.py"
     ),
 }
 ANY_SOURCE = "the folders that data_prefix names; from wherever this data set is published"
