@@ -55,6 +55,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         hub.update_info("sampler_seed", sampler.seed)
         sampler.first = self._iter * self.dataloader.batch_size
         if self._iter > 0:
+            self._decide_current_val_interval()
             self._validate_if_due()
         self.dataloader_iterator = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:

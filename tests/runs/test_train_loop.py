@@ -73,6 +73,24 @@ def test_a_validation_that_a_kill_has_prevented_is_made_up_for(
     assert len(validations(resumed)) == 1
 
 
+def test_validations_that_become_more_frequent_are_made_up_for(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
+) -> None:
+    options = (
+        "--cfg-options",
+        "train_cfg.max_iters=4",
+        "train_cfg.val_interval=4",
+        "train_cfg.dynamic_intervals=[(1, 1)]",
+        "default_hooks.checkpoint.interval=1",
+    )
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run_tool("train", tiny_config, "--work-dir", whole, *options)
+    resumed.mkdir()
+    shutil.copy(whole / "iter_3.pth", resumed)
+    run_tool("train", tiny_config, "--work-dir", resumed, "--resume", *options)
+    assert validations(resumed) == validations(whole)[-2:]
+
+
 def test_the_order_of_the_data_is_that_of_the_checkpoint_and_not_of_a_new_seed(
     run_tool: Tool, tiny_config: Path, tmp_path: Path
 ) -> None:
