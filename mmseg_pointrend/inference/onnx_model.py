@@ -73,11 +73,14 @@ class OnnxModel:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that the graph resizes a square image of ``size`` to."""
+        """(height, width) that the graph resizes an image of ``size`` to."""
         if self._resize is None:
             return size
-        width, height = self._resize["scale"]
-        return (min(width, height),) * 2 if self._resize["keep_ratio"] else (height, width)
+        scale = self._resize["scale"]
+        if not self._resize["keep_ratio"]:
+            return scale[1], scale[0]
+        factor = min(max(scale) / max(size), min(scale) / min(size))
+        return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
     def segment_batch(
         self, images: Sequence[np.ndarray], logits: bool = False

@@ -59,7 +59,7 @@ def predict_files(
     if show_points and not inferencer.can_explain:
         raise InputError("--show-points needs a checkpoint; exported models tell no points.")
     if tiling is not None:
-        _refuse_resizing(inferencer, tiling.tile)
+        _refuse_resizing(inferencer, tiling, (tiling.tile, tiling.tile))
     images, out = find_images(inputs), Path(out)
     endings = (".tif",) if tiling else (".png", "_overlay.jpg", "_points.png")[: 2 + show_points]
     _refuse_bad_targets(images, out, endings)
@@ -86,6 +86,9 @@ def _predict_tiled(
     for path, target in jobs:
         with _noting(failures, path):
             tiles = predict_tiles(inferencer.segment, path, tiling)
+            window = tiling.window(tiles.size)
+            if window != tiles.size:
+                _refuse_resizing(inferencer, tiling, window)
             write_label_tiff(_with_ending(target, ".tif"), tiles, inferencer.palette)
     return failures
 
@@ -159,15 +162,18 @@ def _with_ending(target: Path, ending: str) -> Path:
     return target.with_name(target.name + ending)
 
 
-def _refuse_resizing(inferencer: "PointRendInferencer", tile: int) -> None:
+def _refuse_resizing(
+    inferencer: "PointRendInferencer", tiling: Tiling, window: tuple[int, int]
+) -> None:
     """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
-    height, width = seen = inferencer.predictor.input_size((tile, tile))
-    if seen != (tile, tile):
+    height, width = seen = inferencer.predictor.input_size(window)
+    if seen != window:
         fits = height == width and inferencer.predictor.input_size(seen) == seen
         raise InputError(
-            f"--tile {tile}: the model's test pipeline resizes such windows to {width}x{height} "
-            f"pixels. {f'Choose --tile {width}, or use' if fits else 'Use'} a config without "
-            "Resize in test_dataloader.dataset.pipeline."
+            f"--tile {tiling.tile}: the model's test pipeline resizes windows of "
+            f"{window[1]}x{window[0]} to {width}x{height} pixels. "
+            f"{f'Choose --tile {width}, or use' if fits else 'Use'} a config without Resize in "
+            "test_dataloader.dataset.pipeline."
         )
 
 

@@ -65,6 +65,10 @@ class Tiling:
         """Pixels from one window to the next, the side of what is kept of each."""
         return self.tile - self.overlap
 
+    def window(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the windows of an image of ``size``."""
+        return min(size[0], self.tile), min(size[1], self.tile)
+
     def kept(self, length: int) -> int:
         """Pixels that are kept of each window along an axis: all if it fits, in TIFF's sizes."""
         if length <= self.tile:
