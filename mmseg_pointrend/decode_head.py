@@ -131,7 +131,7 @@ class PointRendHead(BaseDecodeHead):
         # One for logits and one for labels, whichever of them the config names.
         self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
         self.label_renderer: SparseRenderer | None = None
-        if isinstance(self.renderer, DenseRenderer):
+        if type(renderer) in (DenseRenderer, SparseRenderer):  # what a subclass does, nobody knows
             self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
         self.detach_coarse = detach_coarse
         self.point_head_is_fresh = False
@@ -225,7 +225,7 @@ class PointRendHead(BaseDecodeHead):
         Returns:
             Tensor: Logits, (B, C, H, W), float32.
         """
-        self._check_weights()
+        self.check_weights()
         return self.forward(inputs, size=input_size(batch_img_metas[0]))
 
     def predict_labels(
@@ -248,7 +248,7 @@ class PointRendHead(BaseDecodeHead):
         Raises:
             InputError: If the config's renderer is none of this package.
         """
-        self._check_weights()
+        self.check_weights()
         if self.label_renderer is None:
             raise InputError(
                 f"A {type(self.renderer).__name__} renders no labels on their own; set "
@@ -346,7 +346,12 @@ class PointRendHead(BaseDecodeHead):
                     "none; set use_sigmoid=True in it."
                 )
 
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
+        """Refuse to predict with weights that were not loaded.
+
+        Raises:
+            InputError: If the checkpoint did not fit the model or had no point head.
+        """
         if self.misfit is not None:
             raise InputError(
                 f"The checkpoint does not fit the model: {self.misfit}. Use the config that it was "

@@ -138,14 +138,15 @@ def predict_only_labels(cfg: Config) -> Config:
 
     Args:
         cfg (Config): Config of a model, ``cfg.model``, whose logits nobody reads. Changed in place:
-            an ``EncoderDecoder`` with a :class:`PointRendHead` that looks at whole images becomes a
-            :class:`LabelEncoderDecoder`.
+            an ``EncoderDecoder`` or ``RetrofitEncoderDecoder`` with a :class:`PointRendHead` that
+            looks at whole images becomes a :class:`LabelEncoderDecoder`.
 
     Returns:
         Config: ``cfg``.
     """
     model = cfg.model
-    if type_name(model) != "EncoderDecoder":  # a cascade has a list of heads
+    kind = type_name(model)
+    if kind not in ("EncoderDecoder", "RetrofitEncoderDecoder"):  # a cascade has a list of heads
         return cfg
     renderer = type_name(model.decode_head.get("renderer", {}), "DenseRenderer")
     if (
@@ -154,4 +155,6 @@ def predict_only_labels(cfg: Config) -> Config:
         and model.get("test_cfg", {}).get("mode", "whole") == "whole"
     ):
         model.type = "LabelEncoderDecoder"
+        if kind == "RetrofitEncoderDecoder":
+            model.auxiliary_head = None  # which it does not build, nor has weights of
     return cfg

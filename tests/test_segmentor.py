@@ -9,7 +9,13 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_pointrend import LabelEncoderDecoder, PointRendHead, segmentor
+from mmseg_pointrend import (
+    DenseRenderer,
+    LabelEncoderDecoder,
+    PointRendHead,
+    SparseRenderer,
+    segmentor,
+)
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.segmentor import predict_only_labels
 
@@ -219,9 +225,12 @@ def test_any_head_that_predicts_labels_will_do(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(prediction.pred_sem_seg.data, torch.full((1, 64, 96), 3))
 
 
-def test_a_renderer_of_ones_own_gives_logits_only() -> None:
-    model = build(config().model, type="LabelEncoderDecoder")
-    model.decode_head.label_renderer = None
+@pytest.mark.parametrize("base", [DenseRenderer, SparseRenderer])
+def test_a_renderer_of_ones_own_gives_logits_only(base: type) -> None:
+    """Also one that is like ours: what it does otherwise, ours would leave out."""
+    cfg = config()
+    cfg.model.decode_head.renderer = dict(type=type("Own", (base,), {}))
+    model = build(cfg.model, type="LabelEncoderDecoder")
     with pytest.raises(InputError, match=r"set model\.type=EncoderDecoder"):
         model.predict(images(), samples({}))
 
@@ -235,6 +244,7 @@ def test_a_renderer_of_ones_own_gives_logits_only() -> None:
         ({"model.test_cfg.mode": "slide"}, "EncoderDecoder"),
         ({"model.type": "MySegmentor"}, "MySegmentor"),
         ({"model.type": "mmseg.EncoderDecoder"}, "LabelEncoderDecoder"),
+        ({"model.type": "RetrofitEncoderDecoder"}, "LabelEncoderDecoder"),
         ({"model.decode_head.type": PointRendHead}, "LabelEncoderDecoder"),
     ],
 )

@@ -56,7 +56,8 @@ def explain(model: nn.Module, data: dict) -> Explanation:
         Explanation: Maps of the size of the original image.
 
     Raises:
-        InputError: If the model has another head, or its renderer is none of this package.
+        InputError: If the model has another head, its renderer is none of this package, or its
+            weights were not loaded.
     """
     model = bare_segmentor(model)
     head = model.decode_head
@@ -66,6 +67,7 @@ def explain(model: nn.Module, data: dict) -> Explanation:
         raise InputError(
             f"A {type(head.renderer).__name__} does not tell its points; a DenseRenderer does."
         )
+    head.check_weights()
     first = {key: values[:1] for key, values in data.items()}
     batch = model.data_preprocessor(first, training=False)
     inputs, samples = batch["inputs"], batch["data_samples"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints import check_weights, load_weights, read_checkpoint
 from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.visualization import explain
 from mmseg_pointrend.weights.layouts import Layout, head_layout, to_own_layout
 
 ModelCfg = Callable[..., ConfigDict]
@@ -179,6 +180,8 @@ def test_a_coarse_model_is_a_start_and_no_more(
 
     with pytest.raises(InputError, match="incomplete"):
         inference_model(model, image)
+    with pytest.raises(InputError, match="incomplete"):
+        explain(model, {})
     with pytest.raises(InputError, match=r"coarse\.pth.*point_head.*is missing.*incomplete"):
         load_weights(MODELS.build(cfg.model), path)
     check_weights(model, weights["coarse"], path, fresh_point_head=True)
