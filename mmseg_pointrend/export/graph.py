@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..image_pipeline import steps_after_loading
 from ..type_names import type_name
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
-# Steps of a test pipeline that leave the pixels alone.
-HARMLESS = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
 
 
 class Resize(NamedTuple):
@@ -143,8 +142,8 @@ def resize_of(cfg: Config) -> Resize | None:
         InputError: If it does anything else to their pixels.
     """
     found = None
-    for step in cfg.test_dataloader.dataset.pipeline:
-        if type_name(step) in HARMLESS:
+    for step in steps_after_loading(cfg):
+        if type_name(step) == "PackSegInputs":
             continue
         if type_name(step) != "Resize" or "scale" not in step or found is not None:
             raise InputError(

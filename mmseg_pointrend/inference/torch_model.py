@@ -1,5 +1,6 @@
 """A trained model in PyTorch, from pixels to labels."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,10 @@ from torch import nn
 from ..checkpoints import load_weights
 from ..config_errors import config_errors
 from ..errors import InputError
+from ..image_pipeline import steps_after_loading, tested_dataset
 from ..precision import set_type_and_layout
 from ..segmentor import predict_only_labels
 from ..settings import check_settings
-from ..type_names import type_name
 from ..visualization import Explanation, explain
 from ..weights.loading import checkpoints_as_data
 from .segmentation import Segmentation
@@ -76,13 +77,13 @@ class TorchModel:
         self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with config_errors(), checkpoints_as_data(trust):
-            self.model = MODELS.build(predict_only_labels(cfg).model)
-            self._pipeline = Compose(_after_loading(cfg.test_dataloader.dataset.pipeline))
+            self.model = MODELS.build(predict_only_labels(copy.deepcopy(cfg)).model)
+            self._pipeline = Compose(steps_after_loading(cfg))
         meta = load_weights(self.model, weights, allow_partial, trust)
         self.model.to(self.device).eval()
         if dtype != "float32" or channels_last:
             set_type_and_layout(self.model, DTYPES[dtype], channels_last)
-        known = _classes_and_palette(meta.get("dataset_meta", {}), cfg.test_dataloader.dataset)
+        known = _classes_and_palette(meta.get("dataset_meta", {}), tested_dataset(cfg))
         self.classes, self.palette = known
         if compile:
             self._compile()
@@ -166,17 +167,6 @@ class TorchModel:
                 f"torch.compile does not work with this model on {self.device} ({reason}); leave "
                 "out --compile."
             ) from error
-
-
-def _after_loading(pipeline: Sequence[dict]) -> list[dict]:
-    """The steps of a test pipeline behind those that load files: images are loaded already."""
-    for step in pipeline:
-        if step.get("color_type", "color") != "color":
-            raise InputError(
-                f"The test pipeline loads images with color_type={step['color_type']!r}; only "
-                "models of color images can be predicted with here."
-            )
-    return [step for step in pipeline if not type_name(step).startswith("Load")]
 
 
 def _labels(sample: SegDataSample) -> np.ndarray:
