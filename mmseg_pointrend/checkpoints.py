@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .decode_head import PointRendHead
 from .errors import InputError
 from .weights.layouts import to_own_layout
-from .weights.reading import read_data
+from .weights.loading import load_checkpoint
 from .wrappers import bare_segmentor
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
@@ -21,7 +21,8 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint to the CPU without running code that it may carry.
 
     Args:
-        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict.
+        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
+            address, whatever MMEngine's ``load_from`` takes.
         trust (bool): Whether to run the code all the same. Defaults to False.
 
     Returns:
@@ -31,7 +32,7 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
         InputError: If the file is missing, is no checkpoint, or, as :class:`RefusedCheckpoint`, if
             it asks for code to be run and is not trusted.
     """
-    checkpoint = read_data(path, trust)
+    checkpoint = load_checkpoint(path, trust=trust)
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
     checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}

@@ -82,22 +82,34 @@ def load_from_data(filename: str, map_location: Any = None) -> Any:
     MMEngine logs the name of this function without its first ten letters.
     """
     trust = _trust.get()
-    checkpoint = _load(filename, map_location, trust)
+    checkpoint = load_checkpoint(filename, map_location, trust)
     meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
     if isinstance(meta, dict) and not trust:
         meta.pop("config", None)  # MMCV's; resuming runs it as Python to look for gpu_ids
     return checkpoint
 
 
-def _load(filename: str, map_location: Any = None, trust: bool = False) -> Any:
-    """Load a checkpoint from wherever MMEngine's loaders do."""
+def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool = False) -> Any:
+    """Load a checkpoint from wherever MMEngine's loaders do, as data.
+
+    Args:
+        filename (str | Path): A file, a URL or a name of a model zoo.
+        map_location (Any): Where tensors go, as of ``torch.load``. Defaults to 'cpu'.
+        trust (bool): Whether to run the code that it may carry. Defaults to False.
+
+    Returns:
+        Any: See :func:`~mmseg_pointrend.weights.reading.read_data`.
+
+    Raises:
+        InputError: If it cannot be had or read, or would run code.
+    """
     scheme, is_address, name = str(filename).partition("://")
     if not is_address:
         return read_data(filename, trust, map_location)
     if scheme in ("http", "https"):
         return _read_download(filename, trust, map_location)
     if scheme in MODEL_ZOOS:
-        checkpoint = _load(_zoo_address(scheme, name), map_location, trust)
+        checkpoint = load_checkpoint(_zoo_address(scheme, name), map_location, trust)
         if scheme == "mmcls":
             return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
         return checkpoint

@@ -14,6 +14,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import nn
 
+from mmseg_pointrend.checkpoints import read_checkpoint
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.weights.loading import checkpoints_as_data
 from mmseg_pointrend.weights.reading import RefusedCheckpoint
@@ -77,6 +78,7 @@ def test_loads_downloads_once(server: str, weights: Path, tmp_path: Path) -> Non
         check_loads(f"{server}/net.pth", weights)
         (tmp_path / "www" / "net.pth").unlink()
         check_loads(f"{server}/net.pth?key=1", weights)
+    assert read_checkpoint(f"{server}/net.pth").keys() == {"state_dict"}
     assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == ["net.pth"]
 
 
