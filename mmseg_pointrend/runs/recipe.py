@@ -21,6 +21,7 @@ from ..config_errors import config_errors
 from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
+from ..own_import import with_own_import
 from ..type_names import type_name
 from ..weights.loading import checkpoints_as_data
 
@@ -104,7 +105,7 @@ def write_recipe(
 
     Args:
         config (str | Path): Config that the model was trained with.
-        checkpoint (str | Path): Its checkpoint.
+        checkpoint (str | Path): Its checkpoint, a file or an address.
         target (str | Path): Config file to write.
         iters (int): Iterations to train the point head for. Defaults to 20000.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
@@ -119,8 +120,10 @@ def write_recipe(
     """
     if iters < 2:
         raise InputError(f"iters={iters}: a schedule has at least two iterations.")
-    config, checkpoint, target = Path(config), Path(checkpoint), Path(target)
-    _check_target(target, (config, checkpoint))
+    config, target = Path(config), Path(target)
+    if "://" not in str(checkpoint):
+        checkpoint = Path(checkpoint).resolve()
+    _check_target(target, (config, Path(checkpoint)))
     cfg = read_config(config)
     with checkpoints_as_data(trust), config_errors():
         model = _build(cfg, config)
@@ -130,13 +133,11 @@ def write_recipe(
     levels, coarse_stride = _probe(model, cfg.model.backbone.get("img_size", PROBE), config)
     level = fine_level(levels, coarse_stride)
     head = cfg.model.decode_head
-    imports = cfg.get("custom_imports", {}).get("imports", [])
-    imports = [*([imports] if isinstance(imports, str) else imports), "mmseg_pointrend"]
     text = TEMPLATE.format(
         config=config.name,
         base=Path(os.path.relpath(config, target.parent)).as_posix(),
-        imports=json.dumps(sorted(set(imports))),
-        checkpoint=checkpoint.resolve().as_posix(),
+        imports=json.dumps(with_own_import(cfg)),
+        checkpoint=checkpoint.as_posix() if isinstance(checkpoint, Path) else checkpoint,
         level=level,
         auxiliary="    auxiliary_head=None,\n" if cfg.model.get("auxiliary_head") else "",
         renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",

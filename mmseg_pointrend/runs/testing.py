@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
 
 from ..checkpoints import check_weights, read_checkpoint
 from ..config_errors import config_errors
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..files import check_writable
+from ..own_import import import_wherever_loaded
 from ..segmentor import predict_only_labels
 from ..settings import check_settings
 from ..type_names import type_name
@@ -57,6 +60,8 @@ def run_test(
         InputError: If data, checkpoint or config do not fit.
     """
     check_settings(cfg, "test")
+    if cfg.get("test_evaluator") is None:
+        raise InputError("The config needs a test_evaluator, such as dict(type='IoUMetric').")
     check_data_folders(cfg.test_dataloader.dataset)
     check_loading(cfg)
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
@@ -81,27 +86,27 @@ def run_test(
         predict_only_labels(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
-
-    if out is None:
-        return _run(cfg, state_dict, checkpoint, allow_partial, trust)
-    # Each process of a distributed test writes the images that it has seen.
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
-        _write_predictions(cfg, partial)
-        metrics = _run(cfg, state_dict, checkpoint, allow_partial, trust)
-        for path in Path(partial).iterdir():
-            os.replace(path, Path(out) / path.name)
-    return metrics
-
-
-def _run(
-    cfg: Config, state_dict: dict, checkpoint: str, allow_partial: bool, trust: bool
-) -> dict[str, float]:
     set_hook(cfg, "DataCheckHook")
     set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
+    import_wherever_loaded(cfg)
+    if out is not None and not any(type_name(metric) == "IoUMetric" for metric in _metrics(cfg)):
+        raise InputError(
+            "--out needs an IoUMetric in test_evaluator, which writes the predictions."
+        )
+
     with checkpoints_as_data(trust), config_errors():
         runner = Runner.from_cfg(cfg)
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
-        return runner.test()
+        if out is None:
+            return runner.test()
+        _refuse_equal_names(runner.test_dataloader.dataset, out)
+        # Each process of a distributed test writes the images that it has seen.
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
+            _write_predictions(runner, partial)
+            metrics = runner.test()
+            for path in Path(partial).iterdir():
+                os.replace(path, Path(out) / path.name)
+        return metrics
 
 
 def _metrics(cfg: Config) -> Sequence[dict]:
@@ -109,10 +114,26 @@ def _metrics(cfg: Config) -> Sequence[dict]:
     return [metrics] if isinstance(metrics, dict) else metrics
 
 
-def _write_predictions(cfg: Config, folder: str) -> None:
-    """Have IoUMetric, whichever of the metrics it is, write the label maps that it scores."""
-    for metric in _metrics(cfg):
-        if type_name(metric) == "IoUMetric":
-            metric.update(output_dir=folder)
+def _write_predictions(runner: Runner, folder: str) -> None:
+    """Have IoUMetric write the label maps that it scores.
+
+    Not by way of the config, which lies in the work dir when the folder is gone.
+    """
+    for metric in runner.test_loop.evaluator.metrics:
+        if isinstance(metric, IoUMetric):
+            metric.output_dir = folder
             return
-    raise InputError("--out needs an IoUMetric in test_evaluator, which writes the predictions.")
+
+
+def _refuse_equal_names(dataset: BaseDataset, out: str) -> None:
+    """Refuse images whose predictions IoUMetric would write to the same file."""
+    owners: dict[str, str] = {}
+    for index in range(len(dataset)):
+        image = dataset.get_data_info(index)["img_path"]
+        name = f"{Path(image).stem}.png"
+        if name in owners:
+            raise InputError(
+                f"{owners[name]} and {image} would both be written to {Path(out, name)}; test them "
+                "one after the other (test_dataloader.dataset.data_prefix) into different folders."
+            )
+        owners[name] = image

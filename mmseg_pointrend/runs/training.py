@@ -7,6 +7,7 @@ from ..checkpoints import read_checkpoint
 from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..files import check_writable
+from ..own_import import import_wherever_loaded
 from ..settings import check_settings
 from ..type_names import type_name
 from .hooks import set_hook
@@ -68,6 +69,7 @@ def prepare_training(
     for check in ("DataCheckHook", "InvalidLossHook"):
         set_hook(cfg, check)
     set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
+    import_wherever_loaded(cfg)
     check_writable(cfg.work_dir, "--work-dir")
     return cfg
 

@@ -61,6 +61,37 @@ def test_writes_the_label_maps_and_metrics(
         right += (labels == item["data_samples"].gt_sem_seg.data[0].numpy()).sum()
         total += labels.size
     assert metrics(tmp_path / "run")["aAcc"] == pytest.approx(100 * right / total, abs=0.01)
+    # the config in the work dir can be used again, also by MMSegmentation's own tools
+    dumped = Config.fromfile(tmp_path / "run" / tiny_config.name)
+    assert dumped.test_evaluator == cfg.test_evaluator
+    assert dumped.custom_imports.imports == ["mmseg_pointrend"]
+
+
+def test_images_of_one_name_are_refused(
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as the frames of videos, each in a folder of its own."""
+    kind = DATASETS.get("ShapesDataset")
+    info = kind.get_data_info
+    monkeypatch.setattr(
+        kind, "get_data_info", lambda self, k: {**info(self, k), "img_path": f"{k}/frame.jpg"}
+    )
+    with pytest.raises(SystemExit, match=r"0/frame\.jpg and 1/frame\.jpg would both .*frame\.png"):
+        run_tool("test", tiny_config, checkpoint, "--out", tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_something_has_to_be_measured(
+    run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.py"
+    config.write_text(f"_base_ = {str(tiny_config)!r}\ntest_evaluator = None\n")
+    with pytest.raises(SystemExit, match="needs a test_evaluator"):
+        run_tool("test", config, checkpoint)
 
 
 def test_paints_images(run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path) -> None:
