@@ -116,9 +116,11 @@ class PointRendInferencer:
         Raises:
             InputError: If an image cannot be read or is none, or the model has no such result.
         """
-        total = (
-            len(images) if isinstance(images, Sequence) and not isinstance(images, str) else None
+        # what a folder or a pattern holds shows on the way
+        is_counted = isinstance(images, list | tuple) and all(
+            isinstance(image, np.ndarray) for image in images
         )
+        total = len(images) if is_counted else None
         results = []
         with progress_bar(total, progress) as bar:
             for result in self.iterate(images, batch_size, logits, points):

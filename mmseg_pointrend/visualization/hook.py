@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..errors import InputError
 from .explanation import explain
 from .figure import explain_figure, figure_to_image
 
@@ -20,9 +21,17 @@ class PointVisualizationHook(Hook):
     Args:
         interval (int): Every how many validation images one is drawn, from the first. Defaults to
             50.
+
+    Raises:
+        InputError: If ``interval`` is no whole number of at least 1.
     """
 
     def __init__(self, interval: int = 50) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise InputError(
+                f"PointVisualizationHook.interval has to be a whole number of at least 1, not "
+                f"{interval!r}."
+            )
         self.interval = interval
 
     def after_val_iter(

@@ -4,7 +4,15 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmseg_pointrend import PointVisualizationHook
+from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.images import read_image
+
+
+@pytest.mark.parametrize("interval", [0, -1, 0.5])
+def test_intervals_are_whole_numbers(interval: float) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        PointVisualizationHook(interval=interval)
 
 
 @pytest.mark.usefixtures("fresh_runs")
