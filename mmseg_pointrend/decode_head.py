@@ -337,7 +337,7 @@ class PointRendHead(BaseDecodeHead):
             takes = signature(module.forward).parameters.values()
             if not any(p.name == "ignore_index" or p.kind is p.VAR_KEYWORD for p in takes):
                 raise InputError(
-                    f"A {name} knows no ignore_index, and is no loss at points; set "
+                    f"{name} knows no ignore_index, and is no loss at points; set "
                     "decode_head.loss_decode to another, such as CrossEntropyLoss."
                 )
             if self.out_channels == 1 and getattr(module, "use_sigmoid", True) is False:

@@ -1,4 +1,4 @@
-# DeepLabV3+ on ResNet-18: fine features from ResNet's stage 2.
+# DeepLabV3+ on ResNet-18: fine features from ResNet's first stage (stride 4).
 _base_ = [
     "../_base_/models/deeplabv3plus_r18.py",
     "../_base_/datasets/cityscapes.py",

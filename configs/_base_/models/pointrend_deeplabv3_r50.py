@@ -1,4 +1,4 @@
-# PointRend over DeepLabV3 at output stride 16; fine features from ResNet's stage 2.
+# PointRend over DeepLabV3 at output stride 16; fine features from ResNet's first stage (stride 4).
 _base_ = "./deeplabv3_r50.py"
 norm_cfg = _base_.norm_cfg
 model = dict(
