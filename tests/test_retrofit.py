@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmseg_pointrend.checkpoints import accept_incomplete_weights, read_checkpoint
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.runs.recipe import Level, fine_level, write_recipe
+from mmseg_pointrend.weights import loading
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]
@@ -422,6 +423,15 @@ def test_the_result_is_a_model_like_any_other(
     whole = ("--cfg-options", "model.type=EncoderDecoder")
     run_tool("test", recipe, out / "iter_2.pth", *whole)
     run_tool("train", recipe, "--work-dir", tmp_path / "on", *whole, f"load_from={out}/iter_2.pth")
+
+
+def test_the_checkpoint_may_lie_on_the_web(
+    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "download", lambda address: coarse_checkpoint)
+    address = "https://example.org/my.pth"
+    write_recipe(coarse_config, address, tmp_path / "new.py")
+    assert Config.fromfile(tmp_path / "new.py").load_from == address
 
 
 def test_a_retrofit_may_be_run_from_anywhere_and_counts_iterations(
