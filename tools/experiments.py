@@ -23,8 +23,13 @@ def _small(layer: str) -> dict:
 
 
 # What our recipes for CamVid change: see docs/results.md. A 360x480 image has 660 stride-16 cells.
+JOINT = {f"{HEAD}.detach_coarse": False}
+DETACHED = {f"{HEAD}.detach_coarse": True}
+FROM_RANDOM = {f"{HEAD}.point_head.init_cfg": None}
+FROM_COARSE = {f"{HEAD}.point_head.init_cfg": dict(_delete_=True, type="CoarseIdentity")}
 SMALL_COARSE = {f"{HEAD}.init_cfg": _small("conv_seg")}
 SMALL = {
+    **JOINT,
     f"{HEAD}.coarse_head.init_cfg": _small("conv_seg"),
     f"{HEAD}.point_head.init_cfg": _small("fc_seg"),
 }
@@ -33,10 +38,7 @@ AS_PUBLISHED = {
     f"{SAMPLER}.padding_mode": "zeros",
     f"{RENDERER}.subdivision_num_points": 660,
 }
-DETACHED = {f"{HEAD}.detach_coarse": True}
 LR_3 = {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}
-FROM_COARSE = {f"{HEAD}.point_head.init_cfg": dict(_delete_=True, type="CoarseIdentity")}
-ALONE = {"model.type": "RetrofitEncoderDecoder"}
 SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
 
 
@@ -69,18 +71,27 @@ EXPERIMENTS = [
     *(Experiment(f"{name}_small_init", f"{name}.py", SMALL) for name in OURS.values()),
     _mmseg(DEEPLAB, steps=4),
     _mmseg(FPN, steps=2),
-    # What go_on_* below speaks for, from scratch.
-    Experiment(f"{OURS[DEEPLAB]}_detached", f"{OURS[DEEPLAB]}.py", DETACHED),
-    *(Experiment(f"{name}_from_coarse", f"{name}.py", FROM_COARSE) for name in OURS.values()),
+    # How coarse head and point head are trained together.
     *(
-        Experiment(f"{name}_detached_from_coarse", f"{name}.py", {**DETACHED, **FROM_COARSE})
+        Experiment(f"{name}_joint", f"{name}.py", {**JOINT, **FROM_RANDOM})
         for name in OURS.values()
     ),
+    Experiment(f"{OURS[DEEPLAB]}_detached", f"{OURS[DEEPLAB]}.py", FROM_RANDOM),
+    Experiment(f"{OURS[DEEPLAB]}_from_coarse", f"{OURS[DEEPLAB]}.py", JOINT),
     # The schedule once more, from the weights that it led to.
     *(
         Experiment(f"{name}_longer", f"{name}.py", start_from=name)
         for pair in OURS.items()
         for name in pair
+    ),
+    *(
+        Experiment(
+            f"{name}_joint_longer",
+            f"{name}.py",
+            {**JOINT, **FROM_RANDOM},
+            start_from=f"{name}_joint",
+        )
+        for name in OURS.values()
     ),
     # What prediction alone can change.
     _render("fpn_points_660", {}, FPN),
@@ -110,8 +121,6 @@ EXPERIMENTS = [
     _go_on("detached_coarse", DETACHED),
     _go_on("point_head_lr_3", LR_3),
     _go_on("from_coarse", FROM_COARSE),
-    _go_on("alone", ALONE),
-    _go_on("alone_from_coarse", {**ALONE, **FROM_COARSE}),
 ]
 
 
