@@ -76,6 +76,8 @@ default_hooks = dict(
 log_processor = dict(by_epoch=False)
 """
 )
+# A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
+SHORTEST_INTERVAL = 500
 # Of MMSegmentation's losses those that know no more of an image than its pixels.
 POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "FocalLoss", "LovaszLoss", "TverskyLoss")
 
@@ -149,7 +151,7 @@ def write_recipe(
         losses=_losses(head, model.decode_head.out_channels),
         iters=iters,
         warmup=max(1, min(200, iters // 10)),
-        interval=max(iters // 10, 1),
+        interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
     )
     with replacing(target) as partial:
         partial.write_text(text)
