@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import signal
+import sys
 from pathlib import Path
 
 from mmseg_pointrend.errors import one_line_errors
@@ -145,6 +147,8 @@ def main() -> None:
     if args.list:
         print("\n".join(known))
         return
+    # ends the training under way, too; the next call goes on with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with one_line_errors():
         for name in args.names or known:
             for seed in args.seeds:
