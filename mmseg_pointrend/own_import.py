@@ -1,6 +1,6 @@
 """Having configs import this package wherever they are loaded."""
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 
 def with_own_import(cfg: Config) -> list[str]:
@@ -12,7 +12,7 @@ def with_own_import(cfg: Config) -> list[str]:
     Returns:
         list[str]: Names of modules, sorted.
     """
-    imports = cfg.get("custom_imports", {}).get("imports", [])
+    imports = (cfg.get("custom_imports") or {}).get("imports", [])
     return sorted({*([imports] if isinstance(imports, str) else imports), __package__})
 
 
@@ -24,5 +24,5 @@ def import_wherever_loaded(cfg: Config) -> None:
     Args:
         cfg (Config): The config; changed in place.
     """
-    cfg.setdefault("custom_imports", ConfigDict(allow_failed_imports=False))
-    cfg.custom_imports.imports = with_own_import(cfg)
+    before = cfg.get("custom_imports") or dict(allow_failed_imports=False)
+    cfg.custom_imports = dict(before, imports=with_own_import(cfg))

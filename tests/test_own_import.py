@@ -18,3 +18,9 @@ def test_a_config_imports_what_it_did_and_this_package(
     cfg = Config(dict(custom_imports=dict(imports=imports)) if imports else dict())
     import_wherever_loaded(cfg)
     assert cfg.custom_imports.imports == expected
+
+
+def test_a_config_may_say_that_it_imports_nothing() -> None:
+    cfg = Config(dict(custom_imports=None))
+    import_wherever_loaded(cfg)
+    assert cfg.custom_imports == dict(imports=["mmseg_pointrend"], allow_failed_imports=False)

@@ -441,10 +441,12 @@ def test_a_retrofit_may_be_run_from_anywhere_and_counts_iterations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     with coarse_config.open("a") as file:
         file.write("log_processor = dict(by_epoch=True)\n")
-    write_recipe(coarse_config.name, coarse_checkpoint.name, "new.py")
-    cfg = Config.fromfile(tmp_path / "new.py")
-    assert cfg.load_from == coarse_checkpoint.as_posix()
+    for checkpoint in (coarse_checkpoint.name, f"~/{coarse_checkpoint.name}"):
+        write_recipe(coarse_config.name, checkpoint, "new.py")
+        cfg = Config.fromfile(tmp_path / "new.py")
+        assert cfg.load_from == coarse_checkpoint.as_posix()
     assert cfg.log_processor.by_epoch is False
     assert cfg.default_hooks.logger.log_metric_by_epoch is False

@@ -123,13 +123,14 @@ def write_recipe(
     if iters < 2:
         raise InputError(f"iters={iters}: a schedule has at least two iterations.")
     config, target = Path(config), Path(target)
-    if "://" not in str(checkpoint):
-        checkpoint = Path(checkpoint).resolve()
-    _check_target(target, (config, Path(checkpoint)))
+    source = str(checkpoint)
+    if "://" not in source:
+        source = Path(source).expanduser().resolve().as_posix()
+    _check_target(target, (config, Path(source)))
     cfg = read_config(config)
     with checkpoints_as_data(trust), config_errors():
         model = _build(cfg, config)
-    load_weights(model, checkpoint, trust=trust)
+    load_weights(model, source, trust=trust)
     if isinstance(model.decode_head, PointRendHead):
         raise InputError(f"{config} is a PointRend model already; train it with load_from.")
     levels, coarse_stride = _probe(model, cfg.model.backbone.get("img_size", PROBE), config)
@@ -139,7 +140,7 @@ def write_recipe(
         config=config.name,
         base=Path(os.path.relpath(config, target.parent)).as_posix(),
         imports=json.dumps(with_own_import(cfg)),
-        checkpoint=checkpoint.as_posix() if isinstance(checkpoint, Path) else checkpoint,
+        checkpoint=source,
         level=level,
         auxiliary="    auxiliary_head=None,\n" if cfg.model.get("auxiliary_head") else "",
         renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",
