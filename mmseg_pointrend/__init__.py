@@ -6,7 +6,7 @@ not installed it has nothing but the inferencer, which runs exported models ther
 
 from importlib.util import find_spec
 
-from .inferencer import PointRendInferencer
+from .inference.inferencer import PointRendInferencer
 from .version import __version__
 
 if find_spec("torch") is None:
@@ -32,22 +32,20 @@ else:
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
 
+    from .checkpoints.reading import trust_mmengine_checkpoints
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
+    from .engine.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
+    from .engine.saving import WholeCheckpointHook
+    from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
-    from .initialization import CoarseIdentityInit
-    from .point_head import PointMLP
+    from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
-    from .precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
     from .rendering import DenseRenderer, SparseRenderer
-    from .retrofit import RetrofitEncoderDecoder
-    from .runs.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
-    from .runs.saving import WholeCheckpointHook
-    from .runs.train_loop import ResumableTrainLoop
     from .samplers import UncertaintyPointSampler
-    from .segmentor import LabelEncoderDecoder
+    from .segmentors import LabelEncoderDecoder, RetrofitEncoderDecoder
     from .visualization import PointVisualizationHook
-    from .weights.reading import trust_mmengine_checkpoints
 
     trust_mmengine_checkpoints()
 

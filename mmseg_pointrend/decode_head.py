@@ -14,11 +14,11 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checkpoints.layouts import to_own_layout
 from .errors import InputError
 from .image_meta import input_size, unflipped, unpadded
 from .points import point_labels, point_sample
 from .rendering import DenseRenderer, SparseRenderer
-from .weights.layouts import to_own_layout
 
 # What the coarse head must have in common with the head that it belongs to.
 SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")

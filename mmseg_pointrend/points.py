@@ -1,4 +1,4 @@
-"""Geometry of points on dense maps.
+"""Geometry of points on dense maps, and how unsure a prediction is at a point.
 
 Shapes in this package:
     B: images in the batch     C: classes (channels of the logits)     N: points of an image
@@ -14,6 +14,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from .errors import InputError
+
+KINDS = ("margin", "prob_margin")
 
 
 def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -147,6 +151,30 @@ def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
         second = torch.maximum(second, torch.minimum(best, other))
         best = torch.maximum(best, other)
     return best - second
+
+
+def check_kind(kind: str) -> str:
+    """Return ``kind`` if it names a measure of uncertainty, else raise an InputError."""
+    if kind not in KINDS:
+        raise InputError(f"uncertainty={kind!r} is none of {', '.join(map(repr, KINDS))}.")
+    return kind
+
+
+def certainty(logits: Tensor, kind: str = "margin") -> Tensor:
+    """How sure logits are; its negative is the uncertainty that points are picked by.
+
+    Args:
+        logits (Tensor): (B, C, ...) logits. One channel is the logit of a sigmoid.
+        kind (str): ``'margin'``, the gap between the two largest logits, or ``'prob_margin'``, that
+            between the two largest class probabilities. With one channel both mean the absolute
+            logit, as they order points alike. Defaults to 'margin'.
+
+    Returns:
+        Tensor: (B, ...) values >= 0; zero on a decision boundary.
+    """
+    if kind == "prob_margin" and logits.shape[1] > 1:
+        logits = logits.softmax(dim=1)
+    return top2_margin(logits)
 
 
 def stride16_cells(size: Sequence[int]) -> int:

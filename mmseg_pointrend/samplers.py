@@ -5,8 +5,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from .errors import InputError
-from .points import point_sample, stride16_cells
-from .uncertainty import certainty, check_kind
+from .points import certainty, check_kind, point_sample, stride16_cells
 
 
 @TASK_UTILS.register_module()
@@ -23,7 +22,7 @@ class UncertaintyPointSampler:
         oversample_ratio (float): k in the paper, >= 1. Defaults to 3.
         importance_sample_ratio (float): beta in the paper, in [0, 1]. Defaults to 0.75.
         uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
-            :func:`~mmseg_pointrend.uncertainty.certainty`. Defaults to 'margin'.
+            :func:`~mmseg_pointrend.points.certainty`. Defaults to 'margin'.
         padding_mode (str): What lies beyond the coarse map when it is scored: ``'zeros'``, as in
             MMSegmentation and detectron2, makes the outer half of its outer cells look uncertain,
             so that they draw more than their share; ``'border'`` continues it. Defaults to 'zeros'.

@@ -13,8 +13,8 @@ from mmseg.apis import MMSegInferencer
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_pointrend.checkpoints import read_checkpoint
-from mmseg_pointrend.inferencer import PointRendInferencer
+from mmseg_pointrend.checkpoints.fitting import read_checkpoint
+from mmseg_pointrend.inference.inferencer import PointRendInferencer
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]

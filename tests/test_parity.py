@@ -16,8 +16,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.mmseg_cascade import cascade_weights
 from mmseg_pointrend import UncertaintyPointSampler
-from mmseg_pointrend.benchmarking.mmseg import cascade_weights
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]

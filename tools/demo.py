@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.inference.images import write_png
-from mmseg_pointrend.inferencer import PointRendInferencer
-from mmseg_pointrend.runs.testing import run_test
+from mmseg_pointrend.inference.inferencer import PointRendInferencer
 from mmseg_pointrend.visualization import explain_figure, figure_to_image
 
 ROOT = Path(__file__).resolve().parent.parent

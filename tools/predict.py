@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 
 from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.inference.prediction import predict_files
 from mmseg_pointrend.inference.tiling import Tiling
-from mmseg_pointrend.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 

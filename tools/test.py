@@ -3,10 +3,10 @@
 import argparse
 
 from mmseg_pointrend.command_line import add_config_options, load_config
+from mmseg_pointrend.engine.distributed import launched
+from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_partial_option, add_trust_option
-from mmseg_pointrend.runs.distributed import launched
-from mmseg_pointrend.runs.testing import run_test
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,13 +6,13 @@ import logging
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from mmseg_pointrend.checkpoints.loading import checkpoints_as_data
 from mmseg_pointrend.command_line import add_config_options, load_config
 from mmseg_pointrend.config_errors import config_errors
+from mmseg_pointrend.engine.distributed import launched
+from mmseg_pointrend.engine.training import prepare_training
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_partial_option, add_trust_option
-from mmseg_pointrend.runs.distributed import launched
-from mmseg_pointrend.runs.training import prepare_training
-from mmseg_pointrend.weights.loading import checkpoints_as_data
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,10 +1,10 @@
 """Data sets: CamVid from files, and shapes that need none."""
 
+from ..engine.seeded import SeededDataset, SeededInfiniteSampler
 from .camvid import CamVidDataset
 from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_loading
 from .drawing import render_shapes
 from .layout import check_data_folders
-from .seeded import SeededDataset, SeededInfiniteSampler
 from .shapes import ShapesDataset
 
 __all__ = [

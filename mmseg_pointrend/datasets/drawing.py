@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmseg_pointrend.errors import InputError
+from ..errors import InputError
 
 Point = tuple[float, float]
 

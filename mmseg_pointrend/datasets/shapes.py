@@ -9,8 +9,7 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_pointrend.errors import InputError
-
+from ..errors import InputError
 from .drawing import CLASSES, PALETTE, height_and_width, render_shapes
 
 

@@ -11,8 +11,7 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
-from mmseg_pointrend.errors import InputError
-
+from ..errors import InputError
 from .boundary import (
     count_overlap,
     count_overlap_in_bands,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..image_pipeline import steps_after_loading
+from ..inference.image_pipeline import steps_after_loading
 from ..type_names import type_name
 
 # (height, width), of an image or, while a graph is made, symbols for them

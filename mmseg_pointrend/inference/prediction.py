@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..overlay import overlay
 from .images import read_image, write_jpeg, write_label_png, write_png
 from .inputs import find_images
+from .overlay import overlay
 from .progress import progress_bar
 from .tiff import write_label_tiff
 from .tiling import Tiling, predict_tiles
 
 if TYPE_CHECKING:
-    from ..inferencer import PointRendInferencer
+    from .inferencer import PointRendInferencer
 
 
 def predict_files(

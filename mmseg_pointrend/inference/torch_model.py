@@ -14,15 +14,15 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from ..checkpoints import load_weights
+from ..checkpoints.fitting import load_weights
+from ..checkpoints.loading import checkpoints_as_data
 from ..config_errors import config_errors
+from ..engine.precision import set_type_and_layout
 from ..errors import InputError
-from ..image_pipeline import steps_after_loading, tested_dataset
-from ..precision import set_type_and_layout
-from ..segmentor import predict_only_labels
+from ..segmentors import predict_only_labels
 from ..settings import check_settings
 from ..visualization import Explanation, explain
-from ..weights.loading import checkpoints_as_data
+from .image_pipeline import steps_after_loading, tested_dataset
 from .segmentation import Segmentation
 
 DTYPES = {

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..points import cell_coords, point_sample
-from ..uncertainty import certainty, check_kind
+from ..points import cell_coords, certainty, check_kind, point_sample
 from .subdivision import Subdivision
 
 PointHead = Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +45,7 @@ class DenseRenderer:
             the stride-16 map of the rendered image has cells.
         scale_factor (float): Growth of each step. Defaults to 2.
         uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
-            :func:`~mmseg_pointrend.uncertainty.certainty`. Defaults to 'margin'.
+            :func:`~mmseg_pointrend.points.certainty`. Defaults to 'margin'.
         min_margin (float, optional): Certainty, in terms of ``uncertainty``, from which on points
             are left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its

@@ -39,7 +39,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..uncertainty import certainty
+from ..points import certainty
 from .certain import (
     Certainty,
     cell_bounds,

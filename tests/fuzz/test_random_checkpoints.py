@@ -11,10 +11,10 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from mmseg_pointrend.checkpoints import check_weights, read_checkpoint
-from mmseg_pointrend.conversion import convert_checkpoint
+from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
+from mmseg_pointrend.checkpoints.fitting import check_weights, read_checkpoint
+from mmseg_pointrend.checkpoints.layouts import Layout, head_layout, to_own_layout
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.weights.layouts import Layout, head_layout, to_own_layout
 
 from .examples import holds_for
 

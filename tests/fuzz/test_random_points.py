@@ -6,8 +6,7 @@ from test_points import bilinear, grid_sample, maps_and_points
 from torch.nn import functional as F
 
 from mmseg_pointrend import UncertaintyPointSampler, point_sample, top2_margin
-from mmseg_pointrend.points import cell_coords, point_labels
-from mmseg_pointrend.uncertainty import certainty
+from mmseg_pointrend.points import cell_coords, certainty, point_labels
 
 from .examples import holds_for
 

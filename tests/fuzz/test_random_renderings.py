@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_pointrend import DenseRenderer, SparseRenderer
+from mmseg_pointrend.points import certainty
 from mmseg_pointrend.rendering import Window, sparse
-from mmseg_pointrend.uncertainty import certainty
 
 from .examples import holds_for
 

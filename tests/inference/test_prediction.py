@@ -8,9 +8,9 @@ from PIL import Image
 
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.images import read_image
+from mmseg_pointrend.inference.inferencer import PointRendInferencer
 from mmseg_pointrend.inference.prediction import predict_files
 from mmseg_pointrend.inference.tiling import Tiling
-from mmseg_pointrend.inferencer import PointRendInferencer
 
 
 @pytest.fixture(scope="module")

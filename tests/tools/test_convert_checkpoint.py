@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_pointrend.checkpoints import load_weights, read_checkpoint
+from mmseg_pointrend.checkpoints.fitting import load_weights, read_checkpoint
 
 RunTool = Callable[..., None]
 NAMES = ["backbone.conv1.weight", "decode_head.0.conv_seg.weight", "decode_head.1.fc_seg.weight"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmseg_pointrend import PointMLP
 from mmseg_pointrend.inference.images import read_image
-from mmseg_pointrend.inferencer import PointRendInferencer
+from mmseg_pointrend.inference.inferencer import PointRendInferencer
 
 Tool = Callable[..., None]
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmseg_pointrend import PointMLP
-from mmseg_pointrend.checkpoints import read_checkpoint
+from mmseg_pointrend.checkpoints.fitting import read_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from malice import KINDS, spoil
 
-from mmseg_pointrend.checkpoints import load_weights, read_checkpoint
-from mmseg_pointrend.conversion import convert_checkpoint
-from mmseg_pointrend.runs.recipe import write_recipe
+from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
+from mmseg_pointrend.checkpoints.fitting import load_weights, read_checkpoint
+from mmseg_pointrend.engine.retrofit import write_recipe
 
 Tool = Callable[..., None]
 

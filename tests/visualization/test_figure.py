@@ -4,12 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mmseg_pointrend.visualization import (
-    Explanation,
-    StepPoints,
-    explain_figure,
-    figure_to_image,
-)
+from mmseg_pointrend.visualization import Explanation, StepPoints, explain_figure, figure_to_image
 from mmseg_pointrend.visualization.figure import most_changed_window
 
 PALETTE = [[10, 20, 30], [200, 100, 0]]

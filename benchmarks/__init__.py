@@ -1,0 +1,1 @@
+"""Measurements and experiments behind docs/; not part of the installed package."""

@@ -1,0 +1,158 @@
+"""Has everything that MMEngine loads read as data: files, downloads and names of model zoos."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import get_file_backend
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+
+from ..errors import InputError
+from .downloads import download
+from .reading import RefusedCheckpoint, read_data
+
+MODEL_ZOOS = ("torchvision", "modelzoo", "open-mmlab", "openmmlab", "mmcls")
+
+
+@contextmanager
+def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
+    """Have MMEngine read checkpoints with :func:`read_data` in the block.
+
+    By itself it unpickles what it loads, with all the code that may be in it: downloads always, and
+    in OneDL's distribution every file that cannot be read as data. This covers ``load_from``,
+    ``--resume``, ``init_cfg`` of any part of a model and whatever else goes through MMEngine's
+    ``CheckpointLoader``, other than loaders that a user registered.
+
+    Args:
+        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+
+    Raises:
+        InputError: In the block, if a checkpoint cannot be read or would run code.
+    """
+    token = _trust.set(trust)
+    _loaders.replace()
+    try:
+        yield
+    finally:
+        _loaders.put_back()
+        _trust.reset(token)
+
+
+class _Loaders:
+    """MMEngine's loaders, which all threads share: ours while any of them is in a block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._before: dict[str, Callable] = {}
+
+    def replace(self) -> None:
+        with self._lock:
+            if self._blocks == 0:
+                self._before = CheckpointLoader._schemes
+                of_users = {
+                    prefix: loader
+                    for prefix, loader in self._before.items()
+                    if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
+                }
+                # the first prefix that fits is taken
+                CheckpointLoader._schemes = {**of_users, "": load_from_data}
+            self._blocks += 1
+
+    def put_back(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                CheckpointLoader._schemes = self._before
+
+
+_loaders = _Loaders()
+# Of each thread's own block, however many there are at a time.
+_trust = ContextVar("trust", default=False)
+
+
+def load_from_data(filename: str, map_location: Any = None) -> Any:
+    """Load a checkpoint, and nothing that MMEngine would run later.
+
+    MMEngine logs the name of this function without its first ten letters.
+    """
+    trust = _trust.get()
+    checkpoint = load_checkpoint(filename, map_location, trust)
+    meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and not trust:
+        meta.pop("config", None)  # MMCV's; resuming runs it as Python to look for gpu_ids
+    return checkpoint
+
+
+def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool = False) -> Any:
+    """Load a checkpoint from wherever MMEngine's loaders do, as data.
+
+    Args:
+        filename (str | Path): A file, a URL or a name of a model zoo.
+        map_location (Any): Where tensors go, as of ``torch.load``. Defaults to 'cpu'.
+        trust (bool): Whether to run the code that it may carry. Defaults to False.
+
+    Returns:
+        Any: See :func:`~mmseg_pointrend.checkpoints.reading.read_data`.
+
+    Raises:
+        InputError: If it cannot be had or read, or would run code.
+    """
+    scheme, is_address, name = str(filename).partition("://")
+    if not is_address:
+        return read_data(filename, trust, map_location)
+    if scheme in ("http", "https"):
+        return _read_download(filename, trust, map_location)
+    if scheme in MODEL_ZOOS:
+        checkpoint = load_checkpoint(_zoo_address(scheme, name), map_location, trust)
+        if scheme == "mmcls":
+            return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
+        return checkpoint
+    try:
+        backend = get_file_backend(filename)
+    except (ImportError, KeyError) as error:
+        raise InputError(
+            f"{filename}: checkpoints cannot be read from {scheme}:// here; download the file and "
+            "name that."
+        ) from error
+    with backend.get_local_path(filename) as path:
+        return read_data(path, trust, map_location)
+
+
+def _read_download(url: str, trust: bool, map_location: Any) -> Any:
+    """Read a file from the web, by way of PyTorch's cache."""
+    rank, _ = get_dist_info()
+    if rank == 0:
+        download(url)
+    barrier()
+    path = download(url)  # there by now
+    try:
+        return read_data(path, trust, map_location)
+    except RefusedCheckpoint as error:
+        raise RefusedCheckpoint(f"{url}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{url}: {error} Remove {path} before that.") from error
+
+
+def _zoo_address(scheme: str, name: str) -> str:
+    """The URL, or the path in MMEngine's home, of a model that a zoo has a name for."""
+    if scheme in ("torchvision", "modelzoo"):
+        addresses = mmengine_checkpoint.get_torchvision_models()
+    elif scheme == "mmcls":
+        addresses = mmengine_checkpoint.get_mmcls_models()
+    else:
+        addresses = mmengine_checkpoint.get_external_models()
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    if name not in addresses:
+        raise InputError(f"{scheme}://{name}: {scheme} has no model of that name.")
+    address = addresses[name]
+    return (
+        address
+        if "://" in address
+        else str(Path(mmengine_checkpoint._get_mmengine_home(), address))
+    )

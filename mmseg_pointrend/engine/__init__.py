@@ -1,0 +1,1 @@
+"""Training, testing and retrofits: what a run needs around MMEngine."""

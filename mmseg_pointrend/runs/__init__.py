@@ -1,1 +1,0 @@
-"""Training and testing runs: what is checked before them, and what they must not lose."""

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from benchmarks.experiments import METRICS, Experiment, markdown_table, run_experiment
+from mmseg_pointrend.checkpoints.fitting import read_checkpoint
+from mmseg_pointrend.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+TRAIN_TOOL = ROOT / "tools" / "train.py"
+POINTS = "model.decode_head.renderer.subdivision_num_points"
+
+
+@pytest.mark.usefixtures("fresh_runs")
+def test_trains_once_and_goes_on_from_other_experiments(tiny_config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def run(experiment: Experiment) -> dict[str, float]:
+        return run_experiment(experiment, 3, out, tiny_config.parent, TRAIN_TOOL)
+
+    first = run(Experiment("first", tiny_config.name, {"train_cfg.max_iters": 1}))
+    assert set(METRICS) < set(first)
+    folder = out / "first" / "seed_3"
+    assert read_checkpoint(folder / "iter_1.pth")["meta"]["seed"] == 3
+
+    (folder / "metrics.json").write_text(json.dumps({"mIoU": -1}))
+    assert run(Experiment("first", "no such file")) == {"mIoU": -1}
+
+    rendered = run(Experiment("rendered", tiny_config.name, {POINTS: 1}, weights_of="first"))
+    assert set(METRICS) < set(rendered)
+    assert not [*out.glob("rendered/**/*.pth")]
+
+    run(Experiment("second", tiny_config.name, {"train_cfg.max_iters": 1}, start_from="first"))
+    assert Config.fromfile(out / "second/seed_3/experiment.py").load_from == str(
+        folder / "iter_1.pth"
+    )
+
+
+@pytest.mark.usefixtures("fresh_runs")
+def test_trains_the_point_head_of_mmsegmentation(tiny_config: Path, tmp_path: Path) -> None:
+    options = {"train_cfg.max_iters": 1, "model.test_cfg.subdivision_num_points": 5}
+    experiment = Experiment("theirs", tiny_config.name, options, as_mmseg=True)
+    assert set(METRICS) < set(
+        run_experiment(experiment, 0, tmp_path, tiny_config.parent, TRAIN_TOOL)
+    )
+    weights = read_checkpoint(tmp_path / "theirs/seed_0/iter_1.pth")["state_dict"]
+    assert "decode_head.1.fcs.2.conv.weight" in weights
+    model = Config.fromfile(tmp_path / "theirs/seed_0/experiment.py").model
+    assert model.train_cfg.num_points == 16  # crops of 64x64
+    assert model.test_cfg.subdivision_num_points == 5
+
+
+@pytest.mark.parametrize("key", ["weights_of", "start_from"])
+def test_refuses_what_is_not_trained_yet(tiny_config: Path, tmp_path: Path, key: str) -> None:
+    (tmp_path / "first" / "seed_0").mkdir(parents=True)  # begun, but not done
+    experiment = Experiment("second", tiny_config.name, **{key: "first"})
+    with pytest.raises(InputError, match=r"first with seed 0 is not done; run it first\."):
+        run_experiment(experiment, 0, tmp_path, tiny_config.parent, TRAIN_TOOL)
+
+
+def test_tables_have_mean_and_spread() -> None:
+    one, other = dict.fromkeys(METRICS, 1.0), dict.fromkeys(METRICS, 3.0)
+    table = markdown_table([("a", [one]), ("nothing", []), ("b", [one, other])]).splitlines()
+    assert table[0].startswith("| experiment | seeds | mIoU | mBIoU |")
+    assert table[2] == "| a | 1 |" + " 1.00 |" * len(METRICS)
+    assert table[3] == "| b | 2 |" + " 2.00 ± 1.41 |" * len(METRICS)
+    assert len(table) == 4
