@@ -7,6 +7,7 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
+    test_cfg=dict(size_divisor=32),  # whole cells at every stride: docs/alignment.md
 )
 model = dict(
     type="EncoderDecoder",

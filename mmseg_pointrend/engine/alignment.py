@@ -1,0 +1,61 @@
+"""A warning about images whose size the strides of a model do not divide."""
+
+import logging
+from collections.abc import Sequence
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+# No backbone of MMSegmentation goes further.
+LARGEST_STRIDE = 64
+
+
+def warn_once_if_misaligned(segmentor: nn.Module) -> None:
+    """Have a segmentor say in one line if it sees images that its strides do not divide.
+
+    A side of 360 pixels has 22.5 cells at stride 16. The network computes 23, and resizing them to
+    360 pixels moves everything by up to half a cell. Padding the input to a multiple of the largest
+    stride prevents it (docs/alignment.md).
+
+    Args:
+        segmentor (nn.Module): A segmentor in evaluation mode, whose ``backbone`` returns one map or
+            a sequence of maps, (B, C, h, w).
+    """
+
+    def check(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | Sequence) -> None:
+        height, width = inputs[0].shape[-2:]
+        levels = [outputs] if isinstance(outputs, Tensor) else outputs
+        maps = [level for level in levels if isinstance(level, Tensor) and level.dim() == 4]
+        strides = [stride_of((height, width), level.shape[-2:]) or 1 for level in maps]
+        divisor = max(strides, default=1)
+        if height % divisor or width % divisor:
+            hook.remove()
+            print_log(
+                f"Images of {width}x{height} pixels are no multiple of the model's stride "
+                f"{divisor}, which moves boundaries. Set "
+                f"model.data_preprocessor.test_cfg=dict(size_divisor={divisor}).",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    hook = segmentor.backbone.register_forward_hook(check)
+
+
+def stride_of(size: Sequence[int], map_size: Sequence[int]) -> int | None:
+    """The stride of a feature map, a power of two where the sizes leave a choice.
+
+    Args:
+        size (Sequence[int]): (height, width) of the image.
+        map_size (Sequence[int]): (height, width) of the map, each the image's divided by the
+            stride, rounded up.
+
+    Returns:
+        int | None: The stride, or None if no stride gives such a map.
+    """
+    strides = [
+        stride
+        for stride in range(1, LARGEST_STRIDE + 1)
+        if all(-(-length // stride) == cells for length, cells in zip(size, map_size, strict=True))
+    ]
+    powers = [stride for stride in strides if stride & (stride - 1) == 0]
+    return next(iter(powers or strides), None)
