@@ -32,6 +32,7 @@ else:
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
 
+    from .backbones import EfficientNetLite
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
     from .evaluation import BoundaryIoUMetric
@@ -60,6 +61,7 @@ else:
         "CoarseIdentityInit",
         "DataCheckHook",
         "DenseRenderer",
+        "EfficientNetLite",
         "InvalidLossHook",
         "LabelEncoderDecoder",
         "PointMLP",
