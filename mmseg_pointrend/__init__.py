@@ -40,6 +40,7 @@ else:
     from .engine.saving import WholeCheckpointHook
     from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
+    from .models.backbones import EfficientNetLite
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
     from .rendering import DenseRenderer, SparseRenderer
@@ -58,6 +59,7 @@ else:
         "CoarseIdentityInit",
         "DataCheckHook",
         "DenseRenderer",
+        "EfficientNetLite",
         "InvalidLossHook",
         "LabelEncoderDecoder",
         "PointMLP",

@@ -1,0 +1,1 @@
+"""Parts of models around the method, under the names of MMSegmentation's rooms."""

