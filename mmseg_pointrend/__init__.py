@@ -35,7 +35,8 @@ else:
     from .checkpoints.reading import trust_mmengine_checkpoints
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
-    from .engine.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .engine.data_check import DataCheckHook
+    from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
     from .engine.saving import WholeCheckpointHook
     from .engine.train_loop import ResumableTrainLoop
