@@ -41,6 +41,7 @@ else:
     from .engine.saving import WholeCheckpointHook
     from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
+    from .losses import BinaryDiceLoss
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
     from .rendering import DenseRenderer, SparseRenderer
@@ -52,6 +53,7 @@ else:
 
     __all__ = [
         "BFloat16OptimWrapper",
+        "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
         "ChannelsLastHook",
