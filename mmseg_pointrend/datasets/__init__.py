@@ -2,7 +2,8 @@
 
 from ..engine.seeded import SeededDataset, SeededInfiniteSampler
 from .camvid import CamVidDataset
-from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_loading
+from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_image
+from .data_settings import check_data_settings
 from .drawing import render_shapes
 from .layout import check_data_folders
 from .shapes import ShapesDataset
@@ -15,6 +16,7 @@ __all__ = [
     "SeededInfiniteSampler",
     "ShapesDataset",
     "check_data_folders",
-    "check_loading",
+    "check_data_settings",
+    "check_image",
     "render_shapes",
 ]

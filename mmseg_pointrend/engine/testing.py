@@ -13,7 +13,7 @@ from mmseg.evaluation import IoUMetric
 from ..checkpoints.fitting import check_weights, read_checkpoint
 from ..checkpoints.loading import checkpoints_as_data
 from ..config_errors import config_errors
-from ..datasets import check_data_folders, check_loading
+from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
 from ..own_import import import_wherever_loaded
@@ -62,8 +62,7 @@ def run_test(
     check_settings(cfg, "test")
     if cfg.get("test_evaluator") is None:
         raise InputError("The config needs a test_evaluator, such as dict(type='IoUMetric').")
-    check_data_folders(cfg.test_dataloader.dataset)
-    check_loading(cfg)
+    check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
     for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):

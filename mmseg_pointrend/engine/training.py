@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..checkpoints.fitting import read_checkpoint
-from ..datasets import check_data_folders, check_loading
+from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
 from ..own_import import import_wherever_loaded
@@ -47,10 +47,7 @@ def prepare_training(
             precision cannot replace.
     """
     check_settings(cfg, "train")
-    for loader in ("train_dataloader", "val_dataloader"):
-        if cfg.get(loader) is not None:
-            check_data_folders(cfg[loader].dataset)
-    check_loading(cfg)
+    check_data_settings(cfg)
     if amp:
         _enable_amp(cfg)
     if channels_last:
