@@ -38,8 +38,8 @@ else:
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
-    from .engine.saving import WholeCheckpointHook
-    from .engine.train_loop import ResumableTrainLoop
+    from .engine.saving import WholeFileBackend
+    from .engine.seeding import IterationSeedHook
     from .evaluation import BoundaryIoUMetric
     from .losses import BinaryDiceLoss
     from .point_head import CoarseIdentityInit, PointMLP
@@ -62,18 +62,18 @@ else:
         "DataCheckHook",
         "DenseRenderer",
         "InvalidLossHook",
+        "IterationSeedHook",
         "LabelEncoderDecoder",
         "PointMLP",
         "PointRendHead",
         "PointRendInferencer",
         "PointVisualizationHook",
-        "ResumableTrainLoop",
         "RetrofitEncoderDecoder",
         "ShapesDataset",
         "SparseRenderer",
         "TypeAndLayoutHook",
         "UncertaintyPointSampler",
-        "WholeCheckpointHook",
+        "WholeFileBackend",
         "__version__",
         "point_sample",
         "top2_margin",

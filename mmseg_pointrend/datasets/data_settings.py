@@ -8,8 +8,8 @@ from mmcv.image import io as mmcv_io
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 from .checked_loading import check_image, check_label_map
 from .layout import check_data_folders, dataset_settings, innermost_datasets, list_files
 
@@ -47,9 +47,10 @@ def check_data_settings(
                 _check_decoder(step)
             _check_zero_label(dataset, steps, loader, zero_labels)
             _check_samples(dataset, steps)
-    if "train_dataloader" in loaders:
-        _check_padding(cfg)
-    _warn_of_scored_labels(cfg)
+    if isinstance(cfg.get("model"), dict):  # otherwise MMEngine says what is missing
+        if cfg.get("train_dataloader") and "train_dataloader" in loaders:
+            _check_padding(cfg)
+        _warn_of_scored_labels(cfg)
 
 
 def _steps(pipeline: Sequence) -> Iterator[dict]:

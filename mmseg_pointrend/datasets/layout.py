@@ -9,8 +9,8 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 
 # How the files lie under data_root, and where they come from.
 SOURCES = {
