@@ -35,11 +35,13 @@ else:
     from .checkpoints.reading import trust_mmengine_checkpoints
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
-    from .engine.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .engine.data_check import DataCheckHook
+    from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
-    from .engine.saving import WholeCheckpointHook
-    from .engine.train_loop import ResumableTrainLoop
+    from .engine.saving import WholeFileBackend
+    from .engine.seeding import IterationSeedHook
     from .evaluation import BoundaryIoUMetric
+    from .losses import BinaryDiceLoss
     from .models.backbones import EfficientNetLite
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
@@ -52,6 +54,7 @@ else:
 
     __all__ = [
         "BFloat16OptimWrapper",
+        "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
         "ChannelsLastHook",
@@ -61,18 +64,18 @@ else:
         "DenseRenderer",
         "EfficientNetLite",
         "InvalidLossHook",
+        "IterationSeedHook",
         "LabelEncoderDecoder",
         "PointMLP",
         "PointRendHead",
         "PointRendInferencer",
         "PointVisualizationHook",
-        "ResumableTrainLoop",
         "RetrofitEncoderDecoder",
         "ShapesDataset",
         "SparseRenderer",
         "TypeAndLayoutHook",
         "UncertaintyPointSampler",
-        "WholeCheckpointHook",
+        "WholeFileBackend",
         "__version__",
         "point_sample",
         "top2_margin",

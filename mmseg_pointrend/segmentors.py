@@ -14,9 +14,9 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from .checkpoints.fitting import check_weights
+from .config import type_name
 from .decode_head import PointRendHead
 from .errors import InputError
-from .type_names import type_name
 
 
 class LabelSample(SegDataSample):

@@ -4,8 +4,8 @@ import argparse
 
 from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout
+from mmseg_pointrend.config import add_trust_option
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_trust_option
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.config import read_config
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.inference.images import write_png

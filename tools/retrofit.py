@@ -5,9 +5,9 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
+from mmseg_pointrend.config import add_trust_option
 from mmseg_pointrend.engine.retrofit import write_recipe
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_trust_option
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,8 +1,8 @@
 """Data sets: CamVid from files, and shapes that need none."""
 
-from ..engine.seeded import SeededDataset, SeededInfiniteSampler
 from .camvid import CamVidDataset
-from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_loading
+from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_image
+from .data_settings import check_data_settings
 from .drawing import render_shapes
 from .layout import check_data_folders
 from .shapes import ShapesDataset
@@ -11,10 +11,9 @@ __all__ = [
     "CamVidDataset",
     "LoadCheckedAnnotations",
     "LoadCheckedImage",
-    "SeededDataset",
-    "SeededInfiniteSampler",
     "ShapesDataset",
     "check_data_folders",
-    "check_loading",
+    "check_data_settings",
+    "check_image",
     "render_shapes",
 ]

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
-
-from .layout import check_folders, missing_files, no_images
 
 COLORS = {
     "sky": [128, 128, 128],
@@ -39,10 +36,6 @@ class CamVidDataset(BaseSegDataset):
         seg_map_suffix (str): Ending of the labels. Defaults to '.png'.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset`. A ``data_prefix`` without
             ``seg_map_path`` makes a data set without labels.
-
-    Raises:
-        InputError: A folder is missing or holds no images, or an image has no label file. Raised
-            when the list of files is read, which ``lazy_init=True`` postpones.
     """
 
     METAINFO = dict(classes=tuple(COLORS), palette=list(COLORS.values()))
@@ -64,26 +57,3 @@ class CamVidDataset(BaseSegDataset):
             dict[int, int]: New value for each old value that changes; void is one of them.
         """
         return {**(super().get_label_map(new_classes) or {}), VOID: IGNORED}
-
-    def load_data_list(self) -> list[dict]:
-        """List the images and their labels.
-
-        Returns:
-            list[dict]: Paths and label map of each image, sorted by path.
-
-        Raises:
-            InputError: A folder, all images or a label file is missing.
-        """
-        name = type(self).__name__
-        if self.backend_args is None:
-            check_folders(name, self.data_prefix.values(), self.ann_file)
-        data_list = super().load_data_list()
-        if not data_list:
-            raise no_images(name, self.img_suffix, self.data_prefix["img_path"])
-        paths = [
-            info[key] for info in data_list for key in ("img_path", "seg_map_path") if key in info
-        ]
-        missing = [path for path in paths if not fileio.exists(path, self.backend_args)]
-        if missing:
-            raise missing_files(name, missing)
-        return data_list

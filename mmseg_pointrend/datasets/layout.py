@@ -1,14 +1,16 @@
-"""Says what is missing when the folders of a data set are not where the config looks for them."""
+"""Where the files of a data set lie, and what is missing."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from inspect import signature
 
 from mmengine import fileio
+from mmengine.dataset import BaseDataset
+from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 
 # How the files lie under data_root, and where they come from.
 SOURCES = {
@@ -32,6 +34,96 @@ SOURCES = {
     ),
 }
 ANY_SOURCE = "the folders that data_prefix names; from wherever this data set is published"
+# Files of polygons, which no transform of MMSegmentation draws.
+POLYGONS = (".json", ".xml", ".txt")
+
+
+def innermost_datasets(dataset_cfg: dict) -> Iterator[dict]:
+    """The data sets inside of wrappers such as ``RepeatDataset`` and ``ConcatDataset``.
+
+    Args:
+        dataset_cfg (dict): Config of a data set or of a wrapper.
+
+    Yields:
+        dict: Config of each data set that reads files.
+    """
+    nested = dataset_cfg.get("datasets", dataset_cfg.get("dataset"))
+    if nested is None:
+        yield dataset_cfg
+    for part in [nested] if isinstance(nested, dict) else nested or ():
+        yield from innermost_datasets(part)
+
+
+def check_data_folders(dataset_cfg: dict) -> None:
+    """Refuse a data set whose files are missing, before anything is built from its config.
+
+    Args:
+        dataset_cfg (dict): Config of any MMSegmentation data set, or of a wrapper around others.
+            Files on other storage than the disk (``backend_args``, "s3://...") are not looked for.
+
+    Raises:
+        InputError: If a folder, every image or a file is missing, or the labels are polygons.
+    """
+    for dataset in innermost_datasets(dataset_cfg):
+        _check_folders(dataset)
+        list_files(dataset)
+
+
+def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
+    """List the files of a data set as ``BaseSegDataset`` does.
+
+    Args:
+        dataset_cfg (dict): Config of a data set.
+
+    Returns:
+        list[tuple[str, str | None]]: Image and label file of each sample, sorted. Empty where a
+        data set has a way of its own to list files, or reads from other storage than the disk.
+
+    Raises:
+        InputError: If there are none, some are missing, or the labels are polygons.
+    """
+    name, settings = type_name(dataset_cfg), dataset_settings(dataset_cfg)
+    prefixes, ann_file = settings.get("data_prefix") or {}, settings.get("ann_file")
+    is_listed = _dataset_class(dataset_cfg).load_data_list is BaseSegDataset.load_data_list
+    if not is_listed or not {"img_suffix", "seg_map_suffix"} <= settings.keys():
+        return []
+    folders = {
+        key: _join(settings, prefix) for key, prefix in prefixes.items() if prefix is not None
+    }
+    images, labels = folders.get("img_path"), folders.get("seg_map_path")
+    if not images or "://" in images or settings.get("backend_args"):
+        return []
+    suffix, label_suffix = settings["img_suffix"], settings["seg_map_suffix"]
+    if labels and label_suffix in POLYGONS:
+        raise _polygons(f"seg_map_suffix={label_suffix!r}")
+    if ann_file and not os.path.isdir(_join(settings, ann_file)):
+        stems = _listed_names(_join(settings, ann_file))
+    else:
+        found = fileio.list_dir_or_file(images, list_dir=False, suffix=suffix, recursive=True)
+        stems = [path[: -len(suffix)] for path in found]
+    if not stems:
+        raise InputError(
+            f"{name}: no image {suffix} in {images}; set img_suffix to how yours end. "
+            f"{describe_source(name)}"
+        )
+    files = [
+        (os.path.join(images, stem + suffix), labels and os.path.join(labels, stem + label_suffix))
+        for stem in sorted(stems)
+    ]
+    if missing := [path for pair in files for path in pair if path and not os.path.exists(path)]:
+        lines = f", lines of {ann_file} are names without them" if ann_file else ""
+        raise InputError(
+            f"{name}: {len(missing)} files are missing, the first is {missing[0]}. Check the "
+            f"suffixes (img_suffix={suffix!r}, seg_map_suffix={label_suffix!r}{lines}). To read "
+            "images without labels, leave seg_map_path out of data_prefix."
+        )
+    return files
+
+
+def dataset_settings(dataset_cfg: dict) -> dict:
+    """A data set's config with the defaults of its class, as far as the class itself has them."""
+    parameters = signature(_dataset_class(dataset_cfg)).parameters.items()
+    return {**{name: parameter.default for name, parameter in parameters}, **dataset_cfg}
 
 
 def describe_source(dataset_type: str) -> str:
@@ -46,99 +138,38 @@ def describe_source(dataset_type: str) -> str:
     return f"Expected under data_root: {SOURCES.get(dataset_type, ANY_SOURCE)}."
 
 
-def check_folders(dataset_type: str, folders: Iterable[str], ann_file: str = "") -> None:
-    """Refuse a data set whose folders are missing.
-
-    Args:
-        dataset_type (str): Name of the data set's class.
-        folders (Iterable[str]): Folders that it reads. Those on other storage than the disk
-            ("s3://...") are not looked for.
-        ann_file (str): File that lists its images; empty if it has none. Defaults to ''.
-
-    Raises:
-        InputError: Something is missing. The message names it, the layout expected, and where the
-            data come from.
-    """
-    missing = [path for path in folders if "://" not in path and not os.path.isdir(path)]
-    if ann_file and "://" not in ann_file and not os.path.exists(ann_file):
-        missing.append(ann_file)
-    if missing:
-        names = ", ".join(os.path.abspath(path) if path else "''" for path in missing)
-        raise InputError(f"{dataset_type}: not found: {names}. {describe_source(dataset_type)}")
+def _dataset_class(dataset_cfg: dict) -> type:
+    kind = dataset_cfg["type"]
+    return (DATASETS.get(kind) if isinstance(kind, str) else kind) or BaseDataset
 
 
-def no_images(dataset_type: str, suffix: str, folder: str) -> InputError:
-    """The error of a folder that has no images of a data set.
+def _check_folders(dataset_cfg: dict) -> None:
+    prefixes = dataset_cfg.get("data_prefix") or {"root": ""}
+    ann_file = [dataset_cfg["ann_file"]] if dataset_cfg.get("ann_file") else []
+    paths = [_join(dataset_cfg, path) for path in (*prefixes.values(), *ann_file)]
+    missing = [path for path in paths if path and "://" not in path and not os.path.exists(path)]
+    if missing and not dataset_cfg.get("backend_args"):
+        names = ", ".join(map(os.path.abspath, missing))
+        name = type_name(dataset_cfg)
+        raise InputError(f"{name}: not found: {names}. {describe_source(name)}")
 
-    Args:
-        dataset_type (str): Name of the data set's class.
-        suffix (str): How its images end.
-        folder (str): The folder.
-    """
+
+def _join(settings: dict, path: str) -> str:
+    return os.path.join(settings.get("data_root") or "", path)
+
+
+def _listed_names(ann_file: str) -> list[str]:
+    with open(ann_file, encoding="utf-8", errors="replace") as file:
+        if file.read(100).lstrip()[:1] in ("{", "[", "<"):
+            raise _polygons(f"ann_file={ann_file!r}")
+        file.seek(0)
+        return [line.strip() for line in file]
+
+
+def _polygons(setting: str) -> InputError:
     return InputError(
-        f"{dataset_type}: no image {suffix} in {folder}; set img_suffix to how yours end. "
-        f"{describe_source(dataset_type)}"
+        f"{setting} names polygons; MMSegmentation reads label maps, and as ann_file a text file "
+        "with a name a line. Draw the polygons into 8-bit PNG files of class indices first (COCO: "
+        "pycocotools, COCO.annToMask; labelme: labelme_export_json), set seg_map_path to their "
+        "folder and leave ann_file out."
     )
-
-
-def missing_files(dataset_type: str, missing: Sequence[str]) -> InputError:
-    """The error of a data set that lacks files.
-
-    Args:
-        dataset_type (str): Name of the data set's class.
-        missing (Sequence[str]): Their paths.
-    """
-    return InputError(
-        f"{dataset_type}: {len(missing)} files are missing, the first is {missing[0]}. To read "
-        "images without labels, leave seg_map_path out of data_prefix."
-    )
-
-
-def check_data_folders(dataset_cfg: dict) -> None:
-    """Refuse a data set's config whose folders are missing or hold no images, before anything is
-    built from it.
-
-    Args:
-        dataset_cfg (dict): Config of any MMSegmentation data set, or of a wrapper such as
-            ``RepeatDataset`` or ``ConcatDataset`` around others. One that names no folders, or
-            has ``backend_args`` to read them from other storage than the disk, passes.
-
-    Raises:
-        InputError: A folder, the list of images, every image or an image's label is missing.
-    """
-    if "datasets" in dataset_cfg:
-        for nested in dataset_cfg["datasets"]:
-            check_data_folders(nested)
-    elif "dataset" in dataset_cfg:
-        check_data_folders(dataset_cfg["dataset"])
-    elif not dataset_cfg.get("backend_args"):
-        root = dataset_cfg.get("data_root") or ""
-        prefixes = dataset_cfg.get("data_prefix") or {"root": ""}
-        folders = [os.path.join(root, prefix) for prefix in prefixes.values()]
-        ann_file = dataset_cfg.get("ann_file")
-        check_folders(
-            type_name(dataset_cfg),
-            [folder for folder in folders if folder],
-            os.path.join(root, ann_file) if ann_file else "",
-        )
-        if not ann_file and "img_path" in prefixes:
-            _check_files(dataset_cfg, root, prefixes)
-
-
-def _check_files(dataset_cfg: dict, root: str, prefixes: dict) -> None:
-    """Look for images, and for their labels, as ``BaseSegDataset`` does."""
-    kind, folder = dataset_cfg["type"], os.path.join(root, prefixes["img_path"])
-    parameters = signature(DATASETS.get(kind) if isinstance(kind, str) else kind).parameters
-    if not {"img_suffix", "seg_map_suffix"} <= parameters.keys() or "://" in folder:
-        return
-    suffix, label_suffix = (
-        dataset_cfg.get(name, parameters[name].default) for name in ("img_suffix", "seg_map_suffix")
-    )
-    images = [*fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=True)]
-    if not images:
-        raise no_images(type_name(dataset_cfg), suffix, folder)
-    if prefixes.get("seg_map_path"):
-        labels = os.path.join(root, prefixes["seg_map_path"])
-        paths = [os.path.join(labels, name[: -len(suffix)] + label_suffix) for name in images]
-        if missing := sorted(path for path in paths if not os.path.exists(path)):
-            raise missing_files(type_name(dataset_cfg), missing)

@@ -10,7 +10,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..errors import InputError
-from .drawing import CLASSES, PALETTE, height_and_width, render_shapes
+from .drawing import CLASSES, PALETTE, render_shapes
 
 
 @lru_cache(maxsize=1)
@@ -72,11 +72,11 @@ class ShapesDataset(BaseSegDataset):
         size (int | tuple[int, int]): Height and width of the images in pixels, or the side of a
             square. At least 32. Defaults to 256.
         length (int): Number of images. Defaults to 1000.
-        seed (int): Images with another seed are other images. Defaults to 0.
+        seed (int): Images with another seed are other images. At least 0. Defaults to 0.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` other than those about files.
 
     Raises:
-        InputError: A number is below its minimum.
+        InputError: If a number is below its minimum.
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
@@ -88,13 +88,12 @@ class ShapesDataset(BaseSegDataset):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        self.size = height_and_width(size)
-        if length < 1:
-            raise InputError(f"length must be at least 1, but is {length}")
-        if seed < 0:
-            raise InputError(f"seed must be at least 0, but is {seed}")
-        self.length = length
-        self.seed = seed
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.length, self.seed = length, seed
+        checks = (("size", min(self.size), 32), ("length", length, 1), ("seed", seed, 0))
+        for name, value, least in checks:
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, got {value}.")
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:

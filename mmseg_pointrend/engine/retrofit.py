@@ -17,13 +17,11 @@ from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
-from ..command_line import read_config
-from ..config_errors import config_errors
+from ..config import misspelled_names, read_config, type_name, with_own_import
 from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
-from ..own_import import with_own_import
-from ..type_names import type_name
+from ..losses import can_train_points
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.
 PROBE = 256
@@ -78,8 +76,6 @@ log_processor = dict(by_epoch=False)
 )
 # A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
 SHORTEST_INTERVAL = 500
-# Of MMSegmentation's losses those that know no more of an image than its pixels.
-POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "FocalLoss", "LovaszLoss", "TverskyLoss")
 
 
 class Level(NamedTuple):
@@ -128,7 +124,7 @@ def write_recipe(
         source = Path(source).expanduser().resolve().as_posix()
     _check_target(target, (config, Path(source)))
     cfg = read_config(config)
-    with checkpoints_as_data(trust), config_errors():
+    with misspelled_names(), checkpoints_as_data(trust):
         model = _build(cfg, config)
     load_weights(model, source, trust=trust)
     if isinstance(model.decode_head, PointRendHead):
@@ -180,13 +176,13 @@ def _losses(head: dict, out_channels: int) -> str:
         return cross_entropy
     losses, inherited = head["loss_decode"], "_base_.model.decode_head.loss_decode"
     names = [type_name(loss) for loss in ([losses] if isinstance(losses, dict) else losses)]
-    fitting = [index for index, name in enumerate(names) if name in POINT_LOSSES]
+    fitting = [i for i, name in enumerate(names) if can_train_points(name, out_channels)]
     if len(fitting) == len(names):
         return inherited
     rest = " and ".join(names[index] for index in fitting) or "CrossEntropyLoss"
     print_log(
-        f"{', '.join(sorted(set(names) - set(POINT_LOSSES)))} cannot be taken at points; the point "
-        f"head gets {rest} alone.",
+        f"{', '.join(name for i, name in enumerate(names) if i not in fitting)} cannot train the "
+        f"point head, which gets {rest} alone.",
         logger="current",
         level=logging.WARNING,
     )

@@ -1,0 +1,171 @@
+"""Settings of data in a config that contradict each other or the files."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmcv.image import io as mmcv_io
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..config import type_name
+from ..errors import InputError
+from .checked_loading import check_image, check_label_map
+from .layout import check_data_folders, dataset_settings, innermost_datasets, list_files
+
+IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
+LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
+# Transforms that may give a crop another size.
+RESIZES = ("Albu", "Pad", "RandomChoiceResize", "RandomResize", "Resize", "ResizeToMultiple")
+# Files of a data set that are looked into.
+NUM_SAMPLES = 20
+
+
+def check_data_settings(
+    cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
+) -> None:
+    """Refuse a config whose data cannot be read or would be read wrongly.
+
+    Args:
+        cfg (Config): Config of a run.
+        loaders (Sequence[str]): Data loaders that the run uses, those that the config has. Defaults
+            to those of training.
+
+    Raises:
+        InputError: If files are missing or hold something else than images and class indices, a
+            decoder is not installed, or settings of padding, sizes or ``reduce_zero_label``
+            disagree. Names the settings.
+    """
+    zero_labels: dict[str, tuple[str, bool]] = {}
+    for loader in loaders:
+        if cfg.get(loader) is None:
+            continue
+        check_data_folders(cfg[loader].dataset)
+        for dataset in innermost_datasets(cfg[loader].dataset):
+            steps = [*_steps(dataset.get("pipeline") or ())]
+            for step in steps:
+                _check_decoder(step)
+            _check_zero_label(dataset, steps, loader, zero_labels)
+            _check_samples(dataset, steps)
+    if isinstance(cfg.get("model"), dict):  # otherwise MMEngine says what is missing
+        if cfg.get("train_dataloader") and "train_dataloader" in loaders:
+            _check_padding(cfg)
+        _warn_of_scored_labels(cfg)
+
+
+def _steps(pipeline: Sequence) -> Iterator[dict]:
+    """The transforms of a pipeline, those inside of others included."""
+    for step in pipeline:
+        if isinstance(step, Sequence):
+            yield from _steps(step)
+        elif isinstance(step, dict):
+            yield step
+            yield from _steps(step.get("transforms") or ())
+
+
+def _check_decoder(step: dict) -> None:
+    backend = step.get("imdecode_backend")
+    if backend == "tifffile" and mmcv_io.tifffile is None:
+        raise InputError(
+            f"{type_name(step)} has imdecode_backend='tifffile', which needs the package tifffile: "
+            "pip install tifffile"
+        )
+    if backend == "turbojpeg" and mmcv_io.jpeg is None:
+        raise InputError(
+            f"{type_name(step)} has imdecode_backend='turbojpeg'; set 'cv2', or pip install "
+            "PyTurboJPEG and call mmcv.use_backend('turbojpeg') in a module of custom_imports."
+        )
+
+
+def _check_zero_label(
+    dataset: dict, steps: list[dict], loader: str, others: dict[str, tuple[str, bool]]
+) -> None:
+    """Compare with the transforms, and with other data sets of the same type."""
+    name, own = type_name(dataset), dataset_settings(dataset).get("reduce_zero_label", False)
+    for step in steps:
+        if type_name(step) in LABEL_LOADERS and step.get("reduce_zero_label") not in (None, own):
+            raise InputError(
+                f"reduce_zero_label differs in {loader}: {name} has {own}, {type_name(step)} has "
+                f"{step['reduce_zero_label']}; set it in the data set and leave it out of the "
+                "pipeline."
+            )
+    other_loader, other = others.setdefault(name, (loader, own))
+    if other != own:
+        raise InputError(
+            f"reduce_zero_label differs: {name} has {other} in {other_loader} and {own} in "
+            f"{loader}; set both to the same value."
+        )
+
+
+def _check_samples(dataset: dict, steps: list[dict]) -> None:
+    files = list_files(dataset)
+    load = next((step for step in steps if type_name(step) in IMAGE_LOADERS), None)
+    loads_labels = any(type_name(step) in LABEL_LOADERS for step in steps)
+    for image, labels in files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES]:
+        if load is not None:
+            check_image(Path(image).read_bytes(), image, load)
+        if loads_labels and labels is not None:
+            check_label_map(labels)
+
+
+def _check_padding(cfg: Config) -> None:
+    """Check how the preprocessor makes the images of a training batch equally large."""
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    if type_name(preprocessor) != "SegDataPreProcessor":
+        return
+    key = "model.data_preprocessor"
+    size, divisor = preprocessor.get("size"), preprocessor.get("size_divisor")
+    crop = _crop_size(cfg.train_dataloader.dataset)
+    wanted = f"{crop}, the crop_size of RandomCrop" if crop else "(height, width) of the crops"
+    if size is None and divisor is None:
+        raise InputError(f"{key} must have a size to train; set {key}.size={wanted}.")
+    if size is not None and divisor is not None:
+        raise InputError(
+            f"{key} must have size or size_divisor, got both, {size} and {divisor}; set "
+            f"{key}.size={wanted} and size_divisor=None (for tests: test_cfg.size_divisor)."
+        )
+    if size is not None and (
+        not isinstance(size, Sequence) or tuple(size) != (crop or tuple(size))
+    ):
+        raise InputError(
+            f"{key}.size must be the size of the crops that train_dataloader makes, got {size}; "
+            f"set {key}.size={wanted}."
+        )
+    padding = preprocessor.get("seg_pad_val", 255)
+    for name in ("decode_head", "auxiliary_head"):
+        heads = cfg.model.get(name) or ()
+        for head in [heads] if isinstance(heads, dict) else heads:
+            ignored = head.get("ignore_index", 255)
+            if ignored != padding:
+                raise InputError(
+                    f"{key}.seg_pad_val={padding}, with which labels are padded, must be the "
+                    f"ignore_index={ignored} of model.{name}; set {key}.seg_pad_val={ignored}."
+                )
+
+
+def _crop_size(dataset_cfg: dict) -> tuple[int, int] | None:
+    """Size of the crops that leave the training pipeline, None where something else sets it."""
+    for dataset in innermost_datasets(dataset_cfg):
+        for step in reversed([*_steps(dataset.get("pipeline") or ())]):
+            if type_name(step) == "RandomCrop":
+                crop = step.get("crop_size", ())
+                return (crop, crop) if isinstance(crop, int) else tuple(crop) or None
+            if type_name(step) in RESIZES:
+                return None
+    return None
+
+
+def _warn_of_scored_labels(cfg: Config) -> None:
+    heads = cfg.model.get("decode_head") or {}
+    ignored = (heads if isinstance(heads, dict) else heads[-1]).get("ignore_index", 255)
+    for key in ("val_evaluator", "test_evaluator"):
+        metrics = cfg.get(key) or ()
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            scored = metric.get("ignore_index", 255)
+            if type_name(metric) in ("IoUMetric", "BoundaryIoUMetric") and scored != ignored:
+                print_log(
+                    f"{key}: {type_name(metric)} has ignore_index={scored}, model.decode_head has "
+                    f"ignore_index={ignored}; to leave {ignored} out of the scores set it in both.",
+                    logger="current",
+                    level=logging.WARNING,
+                )

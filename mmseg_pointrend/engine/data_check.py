@@ -1,0 +1,251 @@
+"""A hook that compares a model with its data."""
+
+import io
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine import fileio
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import HOOKS
+from PIL import Image
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..losses import check_losses
+from ..wrappers import bare_segmentor, last_decode_head
+
+# Training images after which labels that never occurred are reported.
+NUM_IMAGES = 200
+# Share of ignored pixels that is worth a warning.
+MOSTLY_IGNORED = 0.95
+
+
+@HOOKS.register_module()
+class DataCheckHook(Hook):
+    """Compare a model with its data.
+
+    The number of classes and the losses are checked at the start, every label and the sizes of the
+    images of a batch on the way. One line says which classes never occurred: after 200 training
+    images (or as many as there are), after the first validation and after a test.
+
+    Raises:
+        InputError: If the head and a data set differ in their number of classes; a loss cannot
+            train its head; a label is neither a class nor ``ignore_index``; images of a batch
+            differ in size; or training has labels of one class at most and the label files say why.
+    """
+
+    def __init__(self) -> None:
+        self._labels: dict[str, LabelStatistics] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        _check_classes(runner.model, runner.train_dataloader.dataset)
+        check_losses(runner.model)
+
+    def before_val(self, runner: Runner) -> None:
+        _check_classes(runner.model, runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        _check_classes(runner.model, runner.test_dataloader.dataset)
+
+    def _before_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
+    ) -> None:
+        samples = data_batch["data_samples"]
+        if isinstance(samples[0], Sequence):
+            samples = samples[0]  # test-time augmentation: a batch for each view, labels alike
+        else:
+            _check_sizes(runner.model, data_batch.get("inputs", ()), f"{mode}_dataloader")
+        head = last_decode_head(runner.model)
+        statistics = self._labels.setdefault(
+            mode, LabelStatistics(_num_labels(head), head.ignore_index)
+        )
+        for sample in samples:
+            if "gt_sem_seg" in sample:
+                statistics.add(sample.gt_sem_seg.data, sample)
+        if mode == "train" and statistics.num_images >= min(
+            NUM_IMAGES, len(runner.train_dataloader.dataset)
+        ):
+            self._report(runner.train_dataloader.dataset, mode)
+
+    def after_val(self, runner: Runner) -> None:
+        self._report(runner.val_dataloader.dataset, "val")
+
+    def after_test(self, runner: Runner) -> None:
+        self._report(runner.test_dataloader.dataset, "test")
+
+    def _report(self, dataset: BaseDataset, mode: str) -> None:
+        statistics = self._labels.get(mode)
+        if statistics is None or statistics.is_reported or not statistics.num_images:
+            return
+        statistics.is_reported = True
+        problem = statistics.problem(dataset.metainfo.get("classes"))
+        if problem is None:
+            return
+        cause, is_certain = statistics.cause()
+        line = f"{mode}_dataloader: {problem}. {cause}"
+        if mode == "train" and is_certain:
+            raise InputError(line)
+        print_log(line, logger="current", level=logging.WARNING)
+
+
+class LabelStatistics:
+    """Labels of the images that a model has seen.
+
+    Args:
+        num_classes (int): Number of classes.
+        ignore_index (int): Label of the pixels that no loss is taken at.
+
+    Attributes:
+        num_images (int): Number of images.
+        is_reported (bool): Whether a report was made, for which alone the labels are counted.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int) -> None:
+        self.num_images = 0
+        self.is_reported = False
+        self._num_classes = num_classes
+        self._ignore_index = ignore_index
+        self._pixels = torch.zeros(max(num_classes, ignore_index + 1), dtype=torch.int64)
+        self._paths: list[str] = []
+        self._reduces_zero_label = False
+
+    def add(self, labels: Tensor, meta: dict) -> None:
+        """Check and count the labels of an image.
+
+        Args:
+            labels (Tensor): Labels, integers of any shape.
+            meta (dict): Meta information of the image.
+
+        Raises:
+            InputError: If a label is neither a class nor ``ignore_index``.
+        """
+        if not labels.numel():
+            return
+        path = meta.get("seg_map_path")
+        if labels.min() < 0:
+            raise self._wrong_label(int(labels.min()), path)
+        pixels = torch.bincount(labels.flatten(), minlength=len(self._pixels))
+        for label in (self._num_classes + pixels[self._num_classes :].nonzero()).flatten().tolist():
+            if label != self._ignore_index:
+                raise self._wrong_label(label, path)
+        if not self.is_reported:
+            self.num_images += 1
+            self._pixels += pixels
+            self._reduces_zero_label = bool(meta.get("reduce_zero_label"))
+            if path and len(self._paths) < NUM_IMAGES:
+                self._paths.append(path)
+
+    def problem(self, classes: Sequence[str] | None) -> str | None:
+        """What is unusual about the labels so far; None if nothing is."""
+        scored = self._scored()
+        missing = [i for i, n in enumerate(scored) if n == 0 and i != self._ignore_index]
+        ignored = 1 - float(scored.sum() / self._pixels.sum())
+        if ignored >= MOSTLY_IGNORED:
+            return (
+                f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored "
+                f"(ignore_index={self._ignore_index})"
+            )
+        if missing:
+            names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            return (
+                f"in {self.num_images} images no pixel is of the class {', '.join(names[:5])}{more}"
+            )
+        return None
+
+    def cause(self) -> tuple[str, bool]:
+        """The likely cause of the problem with what to set, and whether training is pointless."""
+        count, classes_seen = self._num_classes, int((self._scored() > 0).sum())
+        # Where training seems pointless all files have to agree; elsewhere some show the cause.
+        values = self._values_in_files(NUM_IMAGES if classes_seen <= 1 else 20)
+        held = f"The label files hold {', '.join(map(str, values[:8]))}"
+        held += ", ..." if len(values) > 8 else ""
+        if not values:
+            return "Check the label files and how they are mapped to classes.", classes_seen == 0
+        if self._reduces_zero_label and max(set(values) - {255}, default=0) == count - 1:
+            return (
+                f"{held}, and reduce_zero_label=True ignores 0 and makes 1 the first class; set "
+                "reduce_zero_label=False in the data set."
+            ), classes_seen <= 1
+        if self._ignore_index in values and set(values) <= {0, self._ignore_index}:
+            return (
+                f"{held}, of which {self._ignore_index} is ignore_index; set value_map="
+                f"{{{self._ignore_index}: 1}} in LoadCheckedAnnotations, or save class indices."
+            ), classes_seen <= 1
+        return f"{held}; check that these are the indices of the classes.", classes_seen == 0
+
+    def _scored(self) -> Tensor:
+        """Pixels of each class, without those that are ignored."""
+        scored = self._pixels[: self._num_classes].clone()
+        if self._ignore_index < self._num_classes:
+            scored[self._ignore_index] = 0
+        return scored
+
+    def _values_in_files(self, num_files: int) -> list[int]:
+        values: set[int] = set()
+        for path in self._paths[:num_files]:
+            try:
+                with Image.open(io.BytesIO(fileio.get(path))) as labels:
+                    values.update(np.unique(labels).tolist())
+            except (OSError, ValueError):  # not a file that Pillow reads
+                return []
+        return sorted(values)
+
+    def _wrong_label(self, label: int, path: str | None) -> InputError:
+        count = self._num_classes
+        shift = "reduce_zero_label=True in the data set if 0 is unlabeled, " * (label == count)
+        return InputError(
+            f"{path or 'A label map'} has the label {label}, which is neither one of the {count} "
+            f"classes (0 to {count - 1}) nor ignore_index={self._ignore_index}. Save class "
+            f"indices, or set {shift}value_map={{{label}: CLASS}} in LoadCheckedAnnotations or "
+            "model.decode_head.num_classes."
+        )
+
+
+def _num_labels(head: nn.Module) -> int:
+    """Number of labels that a head tells apart: a sigmoid on one channel tells two."""
+    return 2 if head.out_channels == 1 else head.num_classes
+
+
+def _check_sizes(model: nn.Module, images: Sequence[Tensor], loader: str) -> None:
+    """Refuse a batch that the preprocessor cannot stack."""
+    sizes = {tuple(image.shape[-2:]) for image in images}
+    preprocessor = bare_segmentor(model).data_preprocessor
+    if len(sizes) < 2 or not isinstance(preprocessor, SegDataPreProcessor):
+        return
+    found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
+    found = f"{loader}: images of a batch must have one size, got {found} (height x width)"
+    if loader != "train_dataloader":
+        raise InputError(f"{found}; set {loader}.batch_size=1.")
+    size = preprocessor.size
+    if size is not None and len({(max(h, size[0]), max(w, size[1])) for h, w in sizes}) > 1:
+        raise InputError(
+            f"{found}, and model.data_preprocessor.size={tuple(size)} pads smaller ones only; add "
+            f"RandomCrop with crop_size={tuple(size)} to the pipeline."
+        )
+
+
+def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
+    classes = dataset.metainfo.get("classes")
+    head = last_decode_head(model)
+    expected = _num_labels(head)
+    if classes is None or len(classes) == expected:
+        return
+    name = type(getattr(dataset, "dataset", dataset)).__name__
+    names = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+    if head.out_channels == 1:
+        raise InputError(
+            "The head has one channel, which tells background (0) and foreground (1) apart; "
+            f"{name} has {len(classes)} classes ({names}). Name both in its metainfo, or set "
+            "model.decode_head.out_channels."
+        )
+    raise InputError(
+        f"The head has {expected} classes, {name} has {len(classes)} ({names}). "
+        f"Set model.decode_head.num_classes={len(classes)} or choose another data set."
+    )
