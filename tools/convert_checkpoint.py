@@ -1,6 +1,9 @@
 """Write a checkpoint in the layout of this package: tools/convert_checkpoint.py IN OUT"""
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout

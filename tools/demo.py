@@ -1,11 +1,14 @@
 """Train PointRend and its coarse-only twin on drawn shapes, compare them and draw some results."""
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 import mmcv
 from mmengine.config import Config

@@ -4,7 +4,10 @@ tools/export.py CONFIG CHECKPOINT --format onnx|pt2 --out FILE [--logits] [--ver
 """
 
 import argparse
+import os
 import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from mmseg_pointrend.config import (
     add_override_option,

@@ -6,8 +6,11 @@ tools/predict.py MODEL.onnx INPUT... --out DIR        (without PyTorch)
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 import cv2
 

@@ -1,6 +1,9 @@
 """Put PointRend on a trained model: tools/retrofit.py CONFIG CHECKPOINT --out NEW.py"""
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from rich.console import Console
 from rich.table import Table
