@@ -42,7 +42,7 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
-        table, index = _rows_at(maps, index)
+        table, index = rows_at(maps, index)
         values = F.embedding_bag(
             index.flatten(0, 1),
             table,
@@ -61,21 +61,32 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     return values.to(maps.dtype).transpose(1, 2)
 
 
-def _rows_at(maps: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """A table of pixels, (R, C), of at least single precision, and the rows of (B, ...) pixels."""
-    pixels = maps.shape[-2] * maps.shape[-1]
-    first = pixels * torch.arange(len(maps)).view(-1, *[1] * (index.dim() - 1))
-    index = index + first
-    single = torch.promote_types(maps.dtype, torch.float32)
-    if maps.dtype == single and maps.is_contiguous(memory_format=torch.channels_last):
-        return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]), index
-    # Channels-first maps are slow to read: read each pixel once.
-    is_read = torch.zeros(len(maps) * pixels, dtype=torch.bool)
-    is_read[index.flatten()] = True
+def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels of maps as rows of a table.
+
+    Channels_last maps are the table; of others, which are slow to read, each pixel is read once.
+
+    Args:
+        maps (Tensor): (B, C, H, W), any floating-point type and layout.
+        pixels (Tensor): Flat, row-major indices of pixels, (B, ...), int64.
+
+    Returns:
+        tuple[Tensor, Tensor]: The table, (R, C), of single precision at least, and the pixels' rows
+        in it, of the shape of ``pixels``, int64.
+    """
+    batch, channels, height, width = maps.shape
+    first = height * width * torch.arange(batch, device=maps.device)
+    pixels = pixels + first.view(-1, *[1] * (pixels.dim() - 1))
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    if maps.dtype == dtype and maps.is_contiguous(memory_format=torch.channels_last):
+        return maps.permute(0, 2, 3, 1).reshape(-1, channels), pixels
+    is_read = torch.zeros(batch * height * width, dtype=torch.bool, device=maps.device)
+    is_read[pixels.flatten()] = True
     read = is_read.nonzero().squeeze(1)
-    image = torch.div(read, pixels, rounding_mode="floor")
-    table = maps.flatten(2)[image, :, read - image * pixels]
-    return table.to(single), (is_read.cumsum(0) - 1).take(index)
+    row = torch.div(read, width, rounding_mode="floor")
+    image = torch.div(row, height, rounding_mode="floor")
+    table = maps[image, :, row - image * height, read - row * width]
+    return table.to(dtype), (is_read.cumsum(0) - 1).take(pixels)
 
 
 def point_neighbors(

@@ -104,7 +104,7 @@ class DenseRenderer:
         for step in self.steps(coarse_logits, fine_features, point_head, size):
             logits = step.logits
         if logits.shape[-2:] != tuple(size):
-            logits = self._resize(logits, size)
+            logits = resize(logits, size, self.align_corners)
         return logits
 
     def steps(
@@ -123,7 +123,7 @@ class DenseRenderer:
             fine_features = (fine_features,)
         logits = coarse_logits
         for grid in self.subdivision.sizes(coarse_logits.shape[-2:], size):
-            logits = self._resize(logits, grid)
+            logits = resize(logits, grid, self.align_corners)
             uncertainty = margins(logits.flatten(2), self.uncertainty).neg()
             uncertainty, index = uncertainty.topk(self.subdivision.points(grid, size), dim=1)
             if self.min_margin is not None:
@@ -149,7 +149,7 @@ class DenseRenderer:
             )
             yield RenderStep(logits, index)
 
-    def _resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
-        return F.interpolate(
-            logits, size=tuple(size), mode="bilinear", align_corners=self.align_corners
-        )
+
+def resize(logits: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """Resize (B, C, h, w) logits to ``size`` = (H, W), bilinearly."""
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=align_corners)

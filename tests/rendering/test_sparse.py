@@ -117,7 +117,7 @@ def test_labels_are_those_of_the_dense_renderer(data: st.DataObject) -> None:
         uncertainty,
         draw(st.sampled_from([None, 0, 0.1, 0.6]), "min_margin"),
         draw(st.booleans(), "align_corners"),
-        draw(st.sampled_from([0.3, 0.5, 0.8]), "threshold"),
+        threshold=draw(st.sampled_from([0.3, 0.5, 0.8]), "threshold"),
     )
     window, output_size = None, None
     if draw(st.booleans(), "is resized"):
@@ -297,10 +297,10 @@ def test_builds_from_a_config_and_from_a_dense_renderer() -> None:
 def test_logits_that_are_not_finite_are_refused(value: float) -> None:
     coarse, fine = noise(3), torch.randn(1, 2, 24, 24).double()
     coarse[0, 1, 3, 4] = value
-    with pytest.raises(InputError, match="coarse logits are not finite"):
+    with pytest.raises(InputError, match="coarse logits must be finite"):
         SparseRenderer()(coarse, fine, make_head(2, 3), (48, 48))
     fine[0, 1] = value
-    with pytest.raises(InputError, match="logits of the point head are not finite"):
+    with pytest.raises(InputError, match="logits of the point head must be finite"):
         SparseRenderer()(noise(3), fine, make_head(2, 3), (48, 48))
 
 
@@ -309,11 +309,11 @@ def test_bad_input() -> None:
     renderer = SparseRenderer()
     with pytest.raises(InputError, match="smaller size"):
         renderer(coarse, fine, head, (48, 23))
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="one image or more"):
         renderer(coarse[:0], fine[:0], head, (48, 48))
-    with pytest.raises(InputError, match="1 images and features of 2"):
+    with pytest.raises(InputError, match=r"1 images .* got 2"):
         renderer(coarse, fine.repeat(2, 1, 1, 1), head, (48, 48))
-    with pytest.raises(InputError, match="cpu, the features on meta"):
+    with pytest.raises(InputError, match=r"cpu .* got meta"):
         renderer(coarse, fine.to("meta"), head, (48, 48))
     with pytest.raises(InputError, match="uncertainty"):
         SparseRenderer(uncertainty="entropy")

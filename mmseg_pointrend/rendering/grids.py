@@ -1,0 +1,205 @@
+"""Grids whose pixels are looked up one by one.
+
+A rendering passes through a chain of grids, each finer than the one before. The first is a map; a
+pixel of any other is interpolated from four pixels of the grid before it, unless the point head has
+labeled it. So a pixel's logits can be found without building a single one of the maps.
+
+Shapes beside those of :mod:`mmseg_pointrend.points`:
+    P: pixels     R: rows of a table, each with the C channels of a pixel
+
+A pixel is a flat, row-major index, int64. A cell is the square between four neighboring pixels of
+the coarser grid. That grid is thought to be surrounded by copies of its border, so that an (h, w)
+grid has (h + 1) * (w + 1) cells and every pixel of a finer grid lies in one of them.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..points import rows_at
+from .dense import resize
+
+# Logits that a CPU interpolates at a time: so many fit its cache.
+LOGITS_AT_ONCE = 1 << 17
+
+
+class Window(NamedTuple):
+    """A part of a grid: its upper left pixel and its size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Cut the part out of a map of the grid, (..., H, W)."""
+        rows = slice(self.top, self.top + self.height)
+        return maps[..., rows, self.left : self.left + self.width]
+
+
+class MapGrid:
+    """A grid that is given as a map.
+
+    Args:
+        maps (Tensor): (C, H, W), single or double precision, any layout.
+    """
+
+    def __init__(self, maps: Tensor) -> None:
+        self.maps = maps
+        self.size = tuple(maps.shape[1:])
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Find pixels.
+
+        Args:
+            pixels (Tensor): Pixels, any shape.
+
+        Returns:
+            tuple[Tensor, Tensor]: A table with their logits, (R, C), and each one's row there, of
+            the shape of ``pixels``.
+        """
+        table, row = rows_at(self.maps.unsqueeze(0), pixels.unsqueeze(0))
+        return table, row.squeeze(0)
+
+    def put(self, pixels: Tensor, rows: Tensor) -> None:
+        """Give (P,) distinct pixels other logits, (P, C)."""
+        self.maps.flatten(1)[:, pixels] = rows.t()
+
+    def full(self) -> Tensor:
+        """The grid as a map, (C, H, W)."""
+        return self.maps
+
+
+class FinerGrid:
+    """A grid that is interpolated from a coarser one, as F.interpolate does.
+
+    Args:
+        coarser (MapGrid | FinerGrid): The coarser grid.
+        size (tuple[int, int]): (H, W) of this grid.
+        align_corners (bool): As of :func:`torch.nn.functional.interpolate`.
+        like (Tensor): A (C, ...) tensor with the number of channels, device and dtype of the
+            logits.
+        window (Window, optional): The part of the coarser grid that this one covers. Defaults to
+            None: all of it.
+    """
+
+    def __init__(
+        self,
+        coarser: "MapGrid | FinerGrid",
+        size: tuple[int, int],
+        align_corners: bool,
+        like: Tensor,
+        window: Window | None = None,
+    ) -> None:
+        self.coarser = coarser
+        self.size = size
+        self.channels = len(like)
+        self.window = window or Window(0, 0, *coarser.size)
+        self.align_corners = align_corners
+        self.cell_y, y, y_weights = _axis(self.window.height, size[0], align_corners, like)
+        self.cell_x, x, x_weights = _axis(self.window.width, size[1], align_corners, like)
+        # The four corners of a pixel's cell: what its row has and what its column has.
+        self._row_corners = _first_twice((y + self.window.top) * coarser.size[1])
+        self._column_corners = _both_twice(x + self.window.left)
+        self._row_weights, self._column_weights = _first_twice(y_weights), _both_twice(x_weights)
+        self._table = like.new_empty(0, self.channels)
+        self._row_of: Tensor | None = None
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
+        columns = cells.gather(1, self.cell_x.expand(len(cells), -1))
+        return columns.index_select(0, self.cell_y)
+
+    def has_pixels(self) -> Tensor:
+        """Which cells have pixels, (h + 1, w + 1)."""
+        rows = torch.zeros(self.window.height + 1, 1, dtype=torch.bool, device=self.cell_y.device)
+        columns = torch.zeros(self.window.width + 1, dtype=torch.bool, device=self.cell_x.device)
+        rows[self.cell_y] = True
+        columns[self.cell_x] = True
+        return rows & columns
+
+    def interpolate(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Logits of (P,) pixels from the coarser grid, (P, C), in portions."""
+        y = torch.div(pixels, self.size[1], rounding_mode="floor")
+        x = pixels - y * self.size[1]
+        corners = self._row_corners.index_select(0, y) + self._column_corners.index_select(0, x)
+        weights = self._row_weights.index_select(0, y) * self._column_weights.index_select(0, x)
+        table, row = self.coarser.locate(corners)
+        # A GPU takes all of them at once.
+        at_once = LOGITS_AT_ONCE // table.shape[1] if pixels.device.type == "cpu" else len(pixels)
+        at_once = max(at_once, 1)
+        for part, part_weights in zip(row.split(at_once), weights.split(at_once), strict=True):
+            # One pass over memory, where indexing, multiplying and adding take several.
+            yield F.embedding_bag(part, table, per_sample_weights=part_weights, mode="sum")
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Find pixels; see :meth:`MapGrid.locate`. Each is interpolated once."""
+        if self._row_of is None:
+            count = self.size[0] * self.size[1]
+            self._row_of = torch.full((count,), -1, dtype=torch.int32, device=pixels.device)
+        row = self._row_of.take(pixels)
+        missing = pixels.masked_select(row < 0)
+        if len(missing):
+            # Each leaves a number at its pixel. Of those that are the same pixel one's number
+            # stays, whichever; it speaks for the others. No sorting.
+            number = torch.arange(len(missing), dtype=torch.int32, device=missing.device)
+            self._row_of.scatter_(0, missing, number)
+            missing = missing.masked_select(self._row_of.take(missing) == number)
+            self._append(missing, self.interpolate(missing))
+            row = self._row_of.take(pixels)
+        return self._table, row
+
+    def put(self, pixels: Tensor, rows: Tensor) -> None:
+        """Give (P,) distinct pixels, none of which was located before, logits, (P, C)."""
+        self.locate(pixels[:0])
+        self._append(pixels, [rows])
+
+    def full(self) -> Tensor:
+        """The grid as a map, (C, H, W)."""
+        maps = self.window.of(self.coarser.full()).unsqueeze(0)
+        maps = resize(maps, self.size, self.align_corners).squeeze(0)
+        if len(self._table):
+            known = (self._row_of >= 0).nonzero().squeeze(1)
+            maps.flatten(1)[:, known] = self._table[self._row_of[known]].t()
+        return maps
+
+    def _append(self, pixels: Tensor, portions: "Iterator[Tensor] | list[Tensor]") -> None:
+        row = len(self._table)
+        table = self._table.new_empty(row + len(pixels), self.channels)
+        table[:row] = self._table
+        number = torch.arange(row, len(table), dtype=torch.int32, device=pixels.device)
+        self._row_of.scatter_(0, pixels, number)
+        for rows in portions:
+            table[row : row + len(rows)] = rows
+            row += len(rows)
+        self._table = table
+
+
+def _axis(
+    source: int, target: int, align_corners: bool, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells that ``target`` pixels lie in on an axis of ``source`` coarser ones, (target,), the
+    cells' ends and these ends' weights, (target, 2). Cell i ends at i - 1 and i."""
+    index = torch.arange(target, device=like.device, dtype=like.dtype)
+    if align_corners:
+        position = index * ((source - 1) / max(target - 1, 1))
+    else:
+        position = (index + 0.5) * (source / target) - 0.5
+    lower = position.floor()
+    weight = position - lower
+    cell = lower.long() + 1
+    ends = torch.stack((cell - 1, cell), dim=1).clamp_(0, source - 1)
+    return cell, ends, torch.stack((1 - weight, weight), dim=1)
+
+
+def _first_twice(pairs: Tensor) -> Tensor:
+    """(n, 2) to (n, 4): a, a, b, b."""
+    return pairs.repeat_interleave(2, dim=1)
+
+
+def _both_twice(pairs: Tensor) -> Tensor:
+    """(n, 2) to (n, 4): a, b, a, b."""
+    return pairs.repeat(1, 2)
