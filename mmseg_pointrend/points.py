@@ -72,7 +72,7 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         tuple[Tensor, Tensor]: The table, (R, C), of single precision at least, and the pixels' rows
-        in it, of the shape of ``pixels``, int64.
+        in it, of the shape of ``pixels``, int64 or int32.
     """
     batch, channels, height, width = maps.shape
     first = height * width * torch.arange(batch, device=maps.device)
@@ -80,13 +80,31 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(maps.dtype, torch.float32)
     if maps.dtype == dtype and maps.is_contiguous(memory_format=torch.channels_last):
         return maps.permute(0, 2, 3, 1).reshape(-1, channels), pixels
-    is_read = torch.zeros(batch * height * width, dtype=torch.bool, device=maps.device)
-    is_read[pixels.flatten()] = True
-    read = is_read.nonzero().squeeze(1)
+    number = torch.empty(batch * height * width, dtype=torch.int32, device=maps.device)
+    read = distinct(pixels.flatten(), number)
     row = torch.div(read, width, rounding_mode="floor")
     image = torch.div(row, height, rounding_mode="floor")
     table = maps[image, :, row - image * height, read - row * width]
-    return table.to(dtype), (is_read.cumsum(0) - 1).take(pixels)
+    return table.to(dtype), number.take(pixels)
+
+
+def distinct(pixels: Tensor, number: Tensor) -> Tensor:
+    """Each of some pixels once, without sorting.
+
+    Args:
+        pixels (Tensor): Indices of pixels, (P,), int64.
+        number (Tensor): One int32 for each pixel there is, of which those at ``pixels`` are
+            overwritten by their places in the result.
+
+    Returns:
+        Tensor: The pixels, (Q,), int64, in any order.
+    """
+    places = torch.arange(len(pixels), dtype=torch.int32, device=pixels.device)
+    # Of those that are the same pixel one's place stays, whichever; it speaks for the others.
+    number.scatter_(0, pixels, places)
+    pixels = pixels.masked_select(number.take(pixels) == places)
+    number.scatter_(0, pixels, places[: len(pixels)])
+    return pixels
 
 
 def point_neighbors(
@@ -228,7 +246,7 @@ def stride16_cells(size: Sequence[int]) -> int:
     """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
     pixels."""
     height, width = size
-    return max(1, (height // 16) * (width // 16))
+    return torch.sym_max(1, (height // 16) * (width // 16))
 
 
 def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:

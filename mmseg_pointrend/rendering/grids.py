@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..points import rows_at
+from ..points import distinct, rows_at
 from .dense import resize
 
 # Logits that a CPU interpolates at a time: so many fit its cache.
@@ -52,15 +52,7 @@ class MapGrid:
         self.size = tuple(maps.shape[1:])
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Find pixels.
-
-        Args:
-            pixels (Tensor): Pixels, any shape.
-
-        Returns:
-            tuple[Tensor, Tensor]: A table with their logits, (R, C), and each one's row there, of
-            the shape of ``pixels``.
-        """
+        """A table of logits, (R, C), and the rows of some pixels in it, of the pixels' shape."""
         table, row = rows_at(self.maps.unsqueeze(0), pixels.unsqueeze(0))
         return table, row.squeeze(0)
 
@@ -99,27 +91,35 @@ class FinerGrid:
         self.channels = len(like)
         self.window = window or Window(0, 0, *coarser.size)
         self.align_corners = align_corners
-        self.cell_y, y, y_weights = _axis(self.window.height, size[0], align_corners, like)
-        self.cell_x, x, x_weights = _axis(self.window.width, size[1], align_corners, like)
+        self._y = _lay_out(self.window.height, size[0], align_corners, like)
+        self._x = _lay_out(self.window.width, size[1], align_corners, like)
         # The four corners of a pixel's cell: what its row has and what its column has.
-        self._row_corners = _first_twice((y + self.window.top) * coarser.size[1])
-        self._column_corners = _both_twice(x + self.window.left)
-        self._row_weights, self._column_weights = _first_twice(y_weights), _both_twice(x_weights)
+        self._row_corners = _first_twice((self._y.ends + self.window.top) * coarser.size[1])
+        self._column_corners = _both_twice(self._x.ends + self.window.left)
+        self._row_weights = _first_twice(self._y.weights)
+        self._column_weights = _both_twice(self._x.weights)
         self._table = like.new_empty(0, self.channels)
         self._row_of: Tensor | None = None
 
     def spread(self, cells: Tensor) -> Tensor:
         """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
-        columns = cells.gather(1, self.cell_x.expand(len(cells), -1))
-        return columns.index_select(0, self.cell_y)
+        columns = cells.gather(1, self._x.cell.expand(len(cells), -1))
+        return columns.index_select(0, self._y.cell)
 
-    def has_pixels(self) -> Tensor:
-        """Which cells have pixels, (h + 1, w + 1)."""
-        rows = torch.zeros(self.window.height + 1, 1, dtype=torch.bool, device=self.cell_y.device)
-        columns = torch.zeros(self.window.width + 1, dtype=torch.bool, device=self.cell_x.device)
-        rows[self.cell_y] = True
-        columns[self.cell_x] = True
-        return rows & columns
+    def empty_cells(self) -> Tensor:
+        """The cells without a pixel, flat indices."""
+        has_pixels = (self._y.count > 0).unsqueeze(1) & (self._x.count > 0)
+        return (~has_pixels).flatten().nonzero().squeeze(1)
+
+    def pixels_in(self, cells: Tensor) -> Tensor:
+        """The (P,) pixels that lie in some cells, flat indices, (K,)."""
+        row = torch.div(cells, self.window.width + 1, rounding_mode="floor")
+        (y, is_y), (x, is_x) = (
+            self._y.pixels_in(row),
+            self._x.pixels_in(cells - row * (self.window.width + 1)),
+        )
+        pixels = (y * self.size[1]).unsqueeze(2) + x.unsqueeze(1)
+        return pixels.masked_select(is_y.unsqueeze(2) & is_x.unsqueeze(1))
 
     def interpolate(self, pixels: Tensor) -> Iterator[Tensor]:
         """Logits of (P,) pixels from the coarser grid, (P, C), in portions."""
@@ -143,11 +143,7 @@ class FinerGrid:
         row = self._row_of.take(pixels)
         missing = pixels.masked_select(row < 0)
         if len(missing):
-            # Each leaves a number at its pixel. Of those that are the same pixel one's number
-            # stays, whichever; it speaks for the others. No sorting.
-            number = torch.arange(len(missing), dtype=torch.int32, device=missing.device)
-            self._row_of.scatter_(0, missing, number)
-            missing = missing.masked_select(self._row_of.take(missing) == number)
+            missing = distinct(missing, self._row_of)
             self._append(missing, self.interpolate(missing))
             row = self._row_of.take(pixels)
         return self._table, row
@@ -178,11 +174,23 @@ class FinerGrid:
         self._table = table
 
 
-def _axis(
-    source: int, target: int, align_corners: bool, like: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The cells that ``target`` pixels lie in on an axis of ``source`` coarser ones, (target,), the
-    cells' ends and these ends' weights, (target, 2). Cell i ends at i - 1 and i."""
+class _Axis(NamedTuple):
+    """How n pixels lie on an axis of coarser ones; cell i ends at the coarser pixels i - 1, i."""
+
+    cell: Tensor  # of each pixel, (n,)
+    ends: Tensor  # of that cell, (n, 2)
+    weights: Tensor  # of these ends at the pixel, (n, 2)
+    first: Tensor  # pixel of each cell, (cells,)
+    count: Tensor  # of each cell's pixels, (cells,)
+
+    def pixels_in(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels of (K,) cells, (K, M), as many as the fullest cell has, and which exist."""
+        nth = torch.arange(int(self.count.max()), device=cells.device)
+        pixels = self.first[cells].unsqueeze(1) + nth
+        return pixels, nth < self.count[cells].unsqueeze(1)
+
+
+def _lay_out(source: int, target: int, align_corners: bool, like: Tensor) -> _Axis:
     index = torch.arange(target, device=like.device, dtype=like.dtype)
     if align_corners:
         position = index * ((source - 1) / max(target - 1, 1))
@@ -192,7 +200,9 @@ def _axis(
     weight = position - lower
     cell = lower.long() + 1
     ends = torch.stack((cell - 1, cell), dim=1).clamp_(0, source - 1)
-    return cell, ends, torch.stack((1 - weight, weight), dim=1)
+    count = torch.bincount(cell, minlength=source + 1)
+    first = count.cumsum(0) - count
+    return _Axis(cell, ends, torch.stack((1 - weight, weight), dim=1), first, count)
 
 
 def _first_twice(pairs: Tensor) -> Tensor:

@@ -57,37 +57,22 @@ MIXED = -1.0
 
 
 class Step(NamedTuple):
-    """A step of the rendering.
+    """A step of the rendering."""
 
-    Attributes:
-        size (tuple[int, int]): (height, width) of the finer grid.
-        num_points (int): Number of its pixels that the point head labels. Defaults to 0.
-        window (Window, optional): The part of the coarser grid to enlarge. Defaults to None: all of
-            it.
-    """
-
-    size: tuple[int, int]
-    num_points: int = 0
-    window: Window | None = None
+    size: tuple[int, int]  # (height, width) of the finer grid
+    num_points: int = 0  # how many of its pixels the point head labels
+    window: Window | None = None  # the part of the coarser grid to enlarge, all of it if None
 
 
 class Found(NamedTuple):
-    """Pixels whose logits were looked up.
+    """Pixels whose logits were looked up."""
 
-    Attributes:
-        pixels (Tensor): Flat indices, (P,), int64.
-        region (Tensor): Their regions, (P,).
-        margin (Tensor): The gaps between their two largest logits, (P,).
-        score (Tensor): Margins in terms of ``uncertainty``, which points are picked by, (P,).
-    """
-
-    pixels: Tensor
-    region: Tensor
-    margin: Tensor
-    score: Tensor
+    pixels: Tensor  # flat indices, (P,), int64
+    region: Tensor  # (P,)
+    margin: Tensor  # gaps between the two largest logits, (P,)
+    score: Tensor  # margins in terms of ``uncertainty``, which points are picked by, (P,)
 
     def join(self, other: "Found") -> "Found":
-        """Put the pixels of both together."""
         return Found(*map(torch.cat, zip(self, other, strict=True)))
 
 
@@ -116,16 +101,11 @@ class SparseRenderer:
 
     @classmethod
     def like(cls, dense: DenseRenderer, threshold: float | None = None) -> "SparseRenderer | None":
-        """Build a renderer of the labels that ``dense`` would give.
-
-        Args:
-            dense (DenseRenderer): A renderer of logits.
-            threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults
-                to None, that is 0.3.
+        """Build a renderer of the labels that ``dense`` gives with ``threshold``, by default 0.3.
 
         Returns:
-            SparseRenderer | None: The renderer, or None if ``dense`` is of a class that renders
-            differently: that is no DenseRenderer, or overrides how it is called or steps.
+            SparseRenderer | None: The renderer, or None if ``dense`` renders in a way of its own:
+            it is no DenseRenderer, or its class overrides ``__call__`` or ``steps``.
         """
         methods = ("__call__", "steps")
         if any(getattr(type(dense), m, None) is not getattr(DenseRenderer, m) for m in methods):
@@ -147,12 +127,11 @@ class SparseRenderer:
         """Render labels.
 
         Args:
-            coarse_logits (Tensor): (B, C, h, w) logits of the coarse head. Half precision is
-                computed with in float32.
-            fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), of one level
-                or several, any floating-point type and layout.
-            point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
-                points to (B, C, N) logits. It is called with parts of an image's points.
+            coarse_logits (Tensor): As of :class:`DenseRenderer`; half precision becomes float32.
+            fine_features (Tensor | Sequence[Tensor]): As of :class:`DenseRenderer`, any
+                floating-point type and layout.
+            point_head (Callable): As of :class:`DenseRenderer`; called with parts of an image's
+                points.
             size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
             window (Window, optional): Part of the rendering to keep, such as all but the padding.
                 Defaults to None: all of it.
@@ -164,19 +143,17 @@ class SparseRenderer:
             Tensor: Labels, (B, H, W), int64.
 
         Raises:
-            InputError: If ``size`` is smaller than the coarse map, the batch is empty, logits and
-                features differ in batch size or device, or logits are NaN or infinite.
+            InputError: If ``size`` is smaller than the coarse map, or logits are NaN or infinite.
         """
         levels = [fine_features] if isinstance(fine_features, Tensor) else list(fine_features)
-        _check_inputs(coarse_logits, levels)
+        _check_finite(coarse_logits, "coarse logits")
         if coarse_logits.dtype not in (torch.float32, torch.float64):
             coarse_logits = coarse_logits.float()
         window = Window(0, 0, *size) if window is None else Window(*window)
         output_size = window[2:] if output_size is None else tuple(output_size)
         if callable(self.dense.uncertainty):
             logits = window.of(self.dense(coarse_logits, levels, point_head, size))
-            if output_size != window[2:]:
-                logits = resize(logits, output_size, self.dense.align_corners)
+            logits = resize(logits, output_size, self.dense.align_corners)
             _check_finite(logits, "rendered logits")
             regions = [classify_map(maps, self.threshold)[0] for maps in logits]
         else:
@@ -243,39 +220,38 @@ class SparseRenderer:
         channels = grid.channels
         if self._uses_probabilities(channels):
             bound = prob_margin_bound(bound, channels)
-        bound = bound.masked_fill(~grid.has_pixels(), math.inf)
-        at_most = int(DENSE_SHARE * bound.numel())
+        bound = bound.flatten().clone()
+        bound[grid.empty_cells()] = math.inf
+        at_most = int(DENSE_SHARE * len(bound))
         limit = math.inf if self.dense.min_margin is None else self.dense.min_margin
 
-        cells = bound < 0
-        if cells.sum() > at_most:
+        cells = (bound < 0).nonzero().squeeze(1)
+        if len(cells) > at_most:
             return None
         found = self._look_up(grid, cells)
         if num_points == 0:
             return found
+        bound[cells] = math.inf
         missing = num_points - len(found.pixels)
         if missing > 0:
             if missing > at_most:
                 return None
             # each has a pixel at least
+            cells = bound.topk(missing, largest=False, sorted=False).indices
+            found = found.join(self._look_up(grid, cells[bound[cells] < limit]))
             bound[cells] = math.inf
-            least = bound.view(-1).topk(missing, largest=False, sorted=False).indices
-            cells = torch.zeros_like(cells)
-            cells.view(-1)[least] = True
-            found = found.join(self._look_up(grid, cells & (bound < limit)))
         score = found.score[found.score < limit]
         if len(score) >= num_points:
             # not kthvalue, which has no deterministic way on GPUs
             limit = score.topk(num_points, largest=False, sorted=False).values.max()
-        bound[cells] = math.inf
-        cells = bound < limit
-        if cells.sum() > at_most:
+        cells = (bound < limit).nonzero().squeeze(1)
+        if len(cells) > at_most:
             return None
         return found.join(self._look_up(grid, cells))
 
     def _look_up(self, grid: FinerGrid, cells: Tensor) -> Found:
-        """Look up the pixels of the cells of a mask, (h + 1, w + 1)."""
-        pixels = grid.spread(cells).flatten().nonzero().squeeze(1)
+        """Look up the pixels that lie in some cells, flat indices, (K,)."""
+        pixels = grid.pixels_in(cells)
         parts = []
         for rows in grid.interpolate(pixels):
             region, margin = classify_rows(rows, self.threshold)
@@ -320,15 +296,7 @@ class SparseRenderer:
 
 
 def classify_map(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Regions and margins of a map.
-
-    Args:
-        logits (Tensor): (C, H, W).
-        threshold (float): Threshold on the sigmoid of one channel.
-
-    Returns:
-        tuple[Tensor, Tensor]: Regions, of the smallest type that holds them, and margins, (H, W).
-    """
+    """Regions, of the smallest type that holds them, and margins, (H, W), of (C, H, W) logits."""
     if len(logits) == 1:
         return _classify_binary(logits[0], threshold)
     rows = max(1, PIXELS_AT_ONCE // logits.shape[2])
@@ -347,34 +315,27 @@ def classify_rows(rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 
 def bound_cells(region: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """Regions and bounds of the margins inside the cells of a grid, by their corners.
+    """Regions and bounds of cells, (h + 1, w + 1), from those of pixels, their corners, (h, w).
 
-    Args:
-        region (Tensor): Regions of the pixels, (h, w).
-        bound (Tensor): Their margins or lower bounds of these, (h, w).
-
-    Returns:
-        tuple[Tensor, Tensor]: Regions and bounds of the cells, (h + 1, w + 1). A bound is
-        :data:`MIXED` if the corners differ in their region; the region is the upper left one's.
+    A bound is :data:`MIXED` if the corners differ in their region, which then is the upper left
+    one's.
     """
     region, bound = _surround(region), _surround(bound)
     bound = torch.minimum(bound[:, :-1], bound[:, 1:])
     bound = torch.minimum(bound[:-1], bound[1:])
     same_in_row = region[:, :-1] == region[:, 1:]
     same = same_in_row[:-1] & same_in_row[1:] & (region[:-1, :-1] == region[1:, :-1])
-    return region[:-1, :-1], bound.masked_fill_(~same, MIXED)
+    return region[:-1, :-1], torch.where(same, bound, MIXED)
 
 
 def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
-    """Lower bounds of probability margins from those of logit margins, reached if all classes but
-    the best tie. :data:`MIXED` stays negative."""
+    """Bounds of probability margins from those of logit margins. :data:`MIXED` stays negative."""
     ratio = torch.exp(-bound)
     return (1 - ratio) / (1 + (channels - 1) * ratio)
 
 
 def _running_maxima(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Classify (C, H, W) logits channel by channel; topk and argmax go pixel by pixel, which takes
-    many times as long."""
+    # Channel by channel; topk and argmax go pixel by pixel, which takes many times as long.
     best = logits[0].clone()
     second = torch.full_like(best, -math.inf)
     region = torch.zeros(best.shape, dtype=_region_dtype(len(logits)), device=best.device)
@@ -397,7 +358,7 @@ def _region_dtype(channels: int) -> torch.dtype:
 
 
 def _surround(values: Tensor) -> Tensor:
-    """Surround (h, w) values by copies of their border."""
+    """Add copies of the border to (h, w) values."""
     values = torch.cat((values[:1], values, values[-1:]))
     return torch.cat((values[:, :1], values, values[:, -1:]), dim=1)
 
@@ -406,26 +367,6 @@ def _put(values: Tensor | None, pixels: Tensor, new: Tensor) -> None:
     """Write (P,) new values into a map, if there is one."""
     if values is not None:
         values.view(-1).scatter_(0, pixels, new)
-
-
-def _check_inputs(coarse_logits: Tensor, levels: Sequence[Tensor]) -> None:
-    if len(coarse_logits) == 0:
-        raise InputError(
-            "coarse_logits must be of one image or more, got the shape "
-            f"{tuple(coarse_logits.shape)}."
-        )
-    for level in levels:
-        if level.device != coarse_logits.device:
-            raise InputError(
-                f"fine_features must be on {coarse_logits.device} as the coarse logits are, got "
-                f"{level.device}; move one of them."
-            )
-        if len(level) != len(coarse_logits):
-            raise InputError(
-                f"fine_features must be of {len(coarse_logits)} images as the coarse logits are, "
-                f"got {len(level)}."
-            )
-    _check_finite(coarse_logits, "coarse logits")
 
 
 def _check_finite(logits: Tensor, name: str) -> None:
