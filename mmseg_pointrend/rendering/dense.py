@@ -17,16 +17,12 @@ PointHead = Callable[[Tensor, Tensor], Tensor]
 
 
 class RenderStep(NamedTuple):
-    """What one step of a rendering leaves.
+    """What one step of a rendering leaves."""
 
-    Attributes:
-        logits (Tensor): The map after the step, (B, C, H, W).
-        index (Tensor): Flat, row-major cells of that map that the point head has labeled, (B, N),
-            int64, the least certain first. Under a ``min_margin`` N is the count of the image with
-            the most such cells; in other images the last cells were left alone.
-    """
-
-    logits: Tensor
+    logits: Tensor  # the map after the step, (B, C, H, W)
+    # Flat, row-major cells of that map that the point head has labeled, the least certain first,
+    # (B, N), int64. Under a min_margin N is the count of the image with the most such cells; in
+    # other images the last cells were left alone.
     index: Tensor
 
 
@@ -114,10 +110,9 @@ class DenseRenderer:
         point_head: PointHead,
         size: tuple[int, int],
     ) -> Iterator[RenderStep]:
-        """Render step by step, for those who want to see where the points fall.
+        """Render step by step, to see where the points fall; takes the arguments of a call.
 
-        Takes the arguments of a call; a fixed number of steps may end on another size than
-        ``size``.
+        A fixed number of steps may end on another size than ``size``.
         """
         if isinstance(fine_features, Tensor):
             fine_features = (fine_features,)

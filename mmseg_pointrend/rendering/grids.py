@@ -41,11 +41,7 @@ class Window(NamedTuple):
 
 
 class MapGrid:
-    """A grid that is given as a map.
-
-    Args:
-        maps (Tensor): (C, H, W), single or double precision, any layout.
-    """
+    """A grid that is given as a map, (C, H, W), of single or double precision and any layout."""
 
     def __init__(self, maps: Tensor) -> None:
         self.maps = maps
@@ -94,10 +90,10 @@ class FinerGrid:
         self._y = _lay_out(self.window.height, size[0], align_corners, like)
         self._x = _lay_out(self.window.width, size[1], align_corners, like)
         # The four corners of a pixel's cell: what its row has and what its column has.
-        self._row_corners = _first_twice((self._y.ends + self.window.top) * coarser.size[1])
-        self._column_corners = _both_twice(self._x.ends + self.window.left)
-        self._row_weights = _first_twice(self._y.weights)
-        self._column_weights = _both_twice(self._x.weights)
+        self._row_corners = ((self._y.ends + self.window.top) * coarser.size[1])[:, [0, 0, 1, 1]]
+        self._column_corners = (self._x.ends + self.window.left)[:, [0, 1, 0, 1]]
+        self._row_weights = self._y.weights[:, [0, 0, 1, 1]]
+        self._column_weights = self._x.weights[:, [0, 1, 0, 1]]
         self._table = like.new_empty(0, self.channels)
         self._row_of: Tensor | None = None
 
@@ -203,13 +199,3 @@ def _lay_out(source: int, target: int, align_corners: bool, like: Tensor) -> _Ax
     count = torch.bincount(cell, minlength=source + 1)
     first = count.cumsum(0) - count
     return _Axis(cell, ends, torch.stack((1 - weight, weight), dim=1), first, count)
-
-
-def _first_twice(pairs: Tensor) -> Tensor:
-    """(n, 2) to (n, 4): a, a, b, b."""
-    return pairs.repeat_interleave(2, dim=1)
-
-
-def _both_twice(pairs: Tensor) -> Tensor:
-    """(n, 2) to (n, 4): a, b, a, b."""
-    return pairs.repeat(1, 2)

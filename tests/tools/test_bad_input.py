@@ -44,8 +44,8 @@ SETTINGS = {
     "model.test_cfg.mode=slide": r"needs crop_size=\(height, width\) and a stride",
     "trian_cfg.max_iters=1": r"has no trian_cfg, .* Did you mean train_cfg\?",
     "nonsense=1": r"has no nonsense, .* It would do nothing",
-    "model.decode_head.point_sampler.oversample_ratio=0.5": r"oversample_ratio must be >= 1, got 0\.5",
-    "model.decode_head.renderer.subdivision_num_points=0": r"subdivision_num_points must be .* got 0",
+    "model.decode_head.point_sampler.oversample_ratio=0.5": r"oversample_ratio must be .* got 0\.5",
+    "model.decode_head.renderer.subdivision_num_points=0": r"num_points must be .* got 0",
     "model.decode_head.in_index=9": r"level 9: the backbone .* gives 4 levels",
     # what is surely a typo
     "model.decode_head.num_clases=5": r"PointRendHead .*unexpected keyword .*'num_clases'",
