@@ -1,4 +1,4 @@
-"""Geometry of points on dense maps, and how unsure a prediction is at a point.
+"""Geometry of points on dense maps, and the margin of a prediction at a point.
 
 Shapes in this package:
     B: images in the batch     C: classes (channels of the logits)     N: points of an image
@@ -10,14 +10,17 @@ pixels lies at (i + 0.5) / n. With ``align_corners=True`` they follow the conven
 reads a map must use the flag that the map was upsampled with, or it reads beside the points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import InputError
 
-KINDS = ("margin", "prob_margin")
+UNCERTAINTIES = ("margin", "prob_margin")
+# The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
+Uncertainty = str | Callable[[Tensor], Tensor]
 
 
 def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -38,6 +41,15 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
+    if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+        table, index = rows_at(maps, index)
+        values = F.embedding_bag(
+            index.flatten(0, 1),
+            table,
+            per_sample_weights=weights.flatten(0, 1).to(table.dtype),
+            mode="sum",
+        ).unflatten(0, coords.shape[:2])
+        return values.to(maps.dtype).transpose(1, 2)
     batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
     # All neighbors at once: each reading of its own would have a gradient as large as the maps.
     neighbors = index.flatten(1)
@@ -47,6 +59,52 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     values = maps[batch, :, row, col].unflatten(1, index.shape[1:])
     values = (values * weights.unsqueeze(-1)).sum(dim=2)
     return values.to(maps.dtype).transpose(1, 2)
+
+
+def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels of maps as rows of a table.
+
+    Channels_last maps are the table; of others, which are slow to read, each pixel is read once.
+
+    Args:
+        maps (Tensor): (B, C, H, W), any floating-point type and layout.
+        pixels (Tensor): Flat, row-major indices of pixels, (B, ...), int64.
+
+    Returns:
+        tuple[Tensor, Tensor]: The table, (R, C), of single precision at least, and the pixels' rows
+        in it, of the shape of ``pixels``, int64 or int32.
+    """
+    batch, channels, height, width = maps.shape
+    first = height * width * torch.arange(batch, device=maps.device)
+    pixels = pixels + first.view(-1, *[1] * (pixels.dim() - 1))
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    if maps.dtype == dtype and maps.is_contiguous(memory_format=torch.channels_last):
+        return maps.permute(0, 2, 3, 1).reshape(-1, channels), pixels
+    number = torch.empty(batch * height * width, dtype=torch.int32, device=maps.device)
+    read = distinct(pixels.flatten(), number)
+    row = torch.div(read, width, rounding_mode="floor")
+    image = torch.div(row, height, rounding_mode="floor")
+    table = maps[image, :, row - image * height, read - row * width]
+    return table.to(dtype), number.take(pixels)
+
+
+def distinct(pixels: Tensor, number: Tensor) -> Tensor:
+    """Each of some pixels once, without sorting.
+
+    Args:
+        pixels (Tensor): Indices of pixels, (P,), int64.
+        number (Tensor): One int32 for each pixel there is, of which those at ``pixels`` are
+            overwritten by their places in the result.
+
+    Returns:
+        Tensor: The pixels, (Q,), int64, in any order.
+    """
+    places = torch.arange(len(pixels), dtype=torch.int32, device=pixels.device)
+    # Of those that are the same pixel one's place stays, whichever; it speaks for the others.
+    number.scatter_(0, pixels, places)
+    pixels = pixels.masked_select(number.take(pixels) == places)
+    number.scatter_(0, pixels, places[: len(pixels)])
+    return pixels
 
 
 def point_neighbors(
@@ -131,7 +189,7 @@ def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = Fals
 
 
 def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
-    """Gap between the two largest logits: how sure a prediction is, zero on a decision boundary.
+    """Gap between the two largest logits: zero on a decision boundary.
 
     Args:
         logits (Tensor): Logits or probabilities with the classes along ``dim``. A single class is
@@ -153,26 +211,33 @@ def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
     return best - second
 
 
-def check_kind(kind: str) -> str:
-    """Return ``kind`` if it names a measure of uncertainty, else raise an InputError."""
-    if kind not in KINDS:
-        raise InputError(f"uncertainty={kind!r} is none of {', '.join(map(repr, KINDS))}.")
-    return kind
+def check_uncertainty(uncertainty: Uncertainty) -> Uncertainty:
+    """Return ``uncertainty`` if points can be picked by it, else raise an InputError."""
+    if not callable(uncertainty) and uncertainty not in UNCERTAINTIES:
+        raise InputError(
+            "uncertainty must be 'margin', 'prob_margin' or a function from (B, C, N) logits to "
+            f"(B, N) uncertainties, got {uncertainty!r}."
+        )
+    return uncertainty
 
 
-def certainty(logits: Tensor, kind: str = "margin") -> Tensor:
-    """How sure logits are; its negative is the uncertainty that points are picked by.
+def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
+    """What points are picked by, the smallest first: minus the uncertainty of a prediction.
 
     Args:
-        logits (Tensor): (B, C, ...) logits. One channel is the logit of a sigmoid.
-        kind (str): ``'margin'``, the gap between the two largest logits, or ``'prob_margin'``, that
-            between the two largest class probabilities. With one channel both mean the absolute
-            logit, as they order points alike. Defaults to 'margin'.
+        logits (Tensor): Logits, (B, C, N). One channel is the logit of a sigmoid.
+        uncertainty (str | Callable): ``'margin'``, the gap between the two largest logits;
+            ``'prob_margin'``, the gap between the two largest class probabilities; or a function
+            from logits to uncertainties, (B, N), larger where a prediction is less certain. With
+            one channel both names mean the absolute logit, as they order points alike. Defaults to
+            'margin'.
 
     Returns:
-        Tensor: (B, ...) values >= 0; zero on a decision boundary.
+        Tensor: Margins, (B, N). Those of the two names are >= 0, and zero on a decision boundary.
     """
-    if kind == "prob_margin" and logits.shape[1] > 1:
+    if callable(uncertainty):
+        return -uncertainty(logits)
+    if uncertainty == "prob_margin" and logits.shape[1] > 1:
         logits = logits.softmax(dim=1)
     return top2_margin(logits)
 
@@ -181,7 +246,7 @@ def stride16_cells(size: Sequence[int]) -> int:
     """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
     pixels."""
     height, width = size
-    return max(1, (height // 16) * (width // 16))
+    return torch.sym_max(1, (height // 16) * (width // 16))
 
 
 def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:

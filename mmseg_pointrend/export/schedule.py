@@ -1,7 +1,8 @@
-"""The schedule of a rendering as a graph can hold it: for sizes that are symbols."""
+"""A rendering in a fixed number of steps, as a graph needs it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -9,63 +10,20 @@ from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..rendering import DenseRenderer
 from ..rendering.subdivision import Subdivision
-from .graph import PixelGraph, Size
+from .graph import PixelGraph
 
 # Images whose sizes leave all kinds of remainders when a backbone halves them.
 PROBES = ((256, 256), (257, 271), (240, 249))
 
 
-class FixedSubdivision:
-    """A :class:`Subdivision` whose number of steps does not depend on the image.
+@contextmanager
+def fixed_steps(graph: PixelGraph) -> Iterator[None]:
+    """Have a model render in a fixed number of steps, if it renders at all.
 
     A graph has no loop that compares sizes, and needs none: the coarse map is as large as the image
     divided by a stride, rounded up, so that whatever the size the same number of steps reaches it.
     Only for images of a few pixels is it one too many, which then re-labels a pixel at their own
     size once more.
-
-    Args:
-        subdivision (Subdivision): The schedule to follow.
-        steps (int): Its number of steps.
-
-    Raises:
-        InputError: If a step grows by no whole number.
-    """
-
-    def __init__(self, subdivision: Subdivision, steps: int) -> None:
-        if subdivision.scale_factor != int(subdivision.scale_factor):
-            raise InputError(
-                f"scale_factor={subdivision.scale_factor} cannot be exported, only whole numbers "
-                "can; set it with --cfg-options model.decode_head.renderer.scale_factor=2."
-            )
-        self._factor = int(subdivision.scale_factor)
-        self._lands = subdivision.steps is None
-        self._steps = steps
-        self._num_points = subdivision.num_points
-
-    def sizes(self, coarse: Size, target: Size) -> list[Size]:
-        """See :meth:`Subdivision.sizes`."""
-        sizes = []
-        for step in range(1, self._steps + 1):
-            size = tuple(length * self._factor**step for length in coarse)
-            if self._lands:
-                size = tuple(map(torch.sym_min, size, target))
-            sizes.append(size)
-        if self._lands and sizes:
-            sizes[-1] = tuple(target)
-        return sizes
-
-    def points(self, grid: Size, target: Size) -> int | torch.SymInt:
-        """See :meth:`Subdivision.points`."""
-        wanted = self._num_points
-        if wanted is None:
-            height, width = target
-            wanted = torch.sym_max(1, (height // 16) * (width // 16))
-        return torch.sym_min(wanted, grid[0] * grid[1])
-
-
-@contextmanager
-def fixed_steps(graph: PixelGraph) -> Iterator[None]:
-    """Have a model render in a fixed number of steps, if it renders at all.
 
     Raises:
         InputError: If its renderer cannot do that, or the number depends on the size of the image.
@@ -80,7 +38,12 @@ def fixed_steps(graph: PixelGraph) -> Iterator[None]:
             "model.decode_head.renderer.type=DenseRenderer."
         )
     own = head.renderer.subdivision
-    head.renderer.subdivision = FixedSubdivision(own, _count_steps(graph, own))
+    if own.scale_factor != int(own.scale_factor):
+        raise InputError(
+            f"scale_factor must be a whole number for an export, got {own.scale_factor}; set "
+            "--cfg-options model.decode_head.renderer.scale_factor=2."
+        )
+    head.renderer.subdivision = replace(own, steps_needed=_count_steps(graph, own))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """From a coarse map to a full-resolution one."""
 
 from .dense import DenseRenderer, RenderStep
-from .lattice import Window
+from .grids import Window
 from .sparse import SparseRenderer
 
 __all__ = ["DenseRenderer", "RenderStep", "SparseRenderer", "Window"]

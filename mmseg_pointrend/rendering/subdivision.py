@@ -1,10 +1,14 @@
 """The sizes that a rendering passes through and how many points it re-labels at each."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from ..errors import InputError
 from ..points import stride16_cells
+
+# (height, width); symbols while a graph is made
+Size = tuple[int | torch.SymInt, int | torch.SymInt]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class Subdivision:
         num_points (int, optional): Points re-labeled at each step. Defaults to None: as many as the
             stride-16 map of the rendered image has cells. Never more than the grid has.
         scale_factor (float): Growth of height and width at each step, above 1. Defaults to 2.
+        steps_needed (int, optional): How many steps reach the size asked for, if ``steps`` is None.
+            A graph, whose sizes are symbols, cannot find out. Defaults to None: found out.
 
     Raises:
         InputError: For arguments outside of these ranges.
@@ -25,23 +31,23 @@ class Subdivision:
     steps: int | None = None
     num_points: int | None = None
     scale_factor: float = 2
+    steps_needed: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_none_or_at_least(0, self.steps):
-            raise InputError(f"subdivision_steps={self.steps!r} is no number of steps, 0 or more.")
-        if not _is_none_or_at_least(1, self.num_points):
-            raise InputError(
-                f"subdivision_num_points={self.num_points!r} is no number of points, 1 or more."
-            )
+        for name, value, least in (("steps", self.steps, 0), ("num_points", self.num_points, 1)):
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise InputError(
+                    f"subdivision_{name} must be an integer >= {least} or None, got {value!r}."
+                )
         if not isinstance(self.scale_factor, int | float) or self.scale_factor <= 1:
-            raise InputError(f"scale_factor={self.scale_factor!r} is no number above 1.")
+            raise InputError(f"scale_factor must be a number > 1, got {self.scale_factor!r}.")
 
-    def sizes(self, coarse: Sequence[int], target: Sequence[int]) -> list[tuple[int, int]]:
+    def sizes(self, coarse: Size, target: Size) -> list[Size]:
         """Sizes of the grids after each step.
 
         Args:
-            coarse (Sequence[int]): (height, width) of the coarse map.
-            target (Sequence[int]): (height, width) asked for.
+            coarse (tuple[int, int]): (height, width) of the coarse map.
+            target (tuple[int, int]): (height, width) asked for.
 
         Returns:
             list[tuple[int, int]]: One size a step. Without a fixed number of steps the last is
@@ -51,26 +57,30 @@ class Subdivision:
             InputError: If the target is smaller than the coarse map.
         """
         size, target = tuple(coarse), tuple(target)
-        if any(t < c for t, c in zip(target, size, strict=True)):
+        if not torch.compiler.is_compiling() and any(map(int.__lt__, target, size)):
             raise InputError(
-                f"Cannot render a coarse map of {size[0]}x{size[1]} at the smaller size "
-                f"{target[0]}x{target[1]}; ask for at least the size of the coarse map."
+                f"size must be at least that of the coarse map, {size[0]}x{size[1]}, got "
+                f"{target[0]}x{target[1]}."
             )
-        sizes: list[tuple[int, int]] = []
-        while (size != target) if self.steps is None else (len(sizes) != self.steps):
-            # at least one pixel more, so that factors close to 1 end as well
-            size = tuple(max(int(length * self.scale_factor), length + 1) for length in size)
+        count = self.steps_needed if self.steps is None else self.steps
+        sizes: list[Size] = []
+        while (size != target) if count is None else (len(sizes) != count):
+            size = tuple(map(self._grown, size))
             if self.steps is None:
-                size = tuple(map(min, size, target))
+                size = tuple(map(torch.sym_min, size, target))
             sizes.append(size)
+        if self.steps is None and sizes:
+            sizes[-1] = target  # a graph does not know that it is reached
         return sizes
 
-    def points(self, grid: Sequence[int], target: Sequence[int]) -> int:
+    def _grown(self, length: int | torch.SymInt) -> int | torch.SymInt:
+        if self.scale_factor == int(self.scale_factor):
+            return length * int(self.scale_factor)
+        # at least one pixel more, so that factors close to 1 end as well
+        return max(int(length * self.scale_factor), length + 1)
+
+    def points(self, grid: Size, target: Size) -> int | torch.SymInt:
         """Number of points to re-label on a ``grid`` of (height, width) on the way to
         ``target``."""
         wanted = stride16_cells(target) if self.num_points is None else self.num_points
-        return min(wanted, grid[0] * grid[1])
-
-
-def _is_none_or_at_least(minimum: int, value: object) -> bool:
-    return value is None or (isinstance(value, int) and value >= minimum)
+        return torch.sym_min(wanted, grid[0] * grid[1])

@@ -19,11 +19,10 @@ from mmseg_pointrend.export import export_model, verify
 from mmseg_pointrend.export.exporting import Exported
 from mmseg_pointrend.export.formats import trace
 from mmseg_pointrend.export.graph import PixelGraph, Resize, resize_of
-from mmseg_pointrend.export.schedule import FixedSubdivision, fixed_steps
+from mmseg_pointrend.export.schedule import fixed_steps
 from mmseg_pointrend.export.symbols import symbolic_sizes
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 from mmseg_pointrend.inference.torch_model import TorchModel
-from mmseg_pointrend.rendering.subdivision import Subdivision
 
 PREPROCESSOR, RENDERER = "model__data_preprocessor__", "model__decode_head__renderer"
 # Even, odd, smaller than the stride's square, larger than the example; one axis a single pixel.
@@ -182,18 +181,6 @@ def test_sizes_after_resizing() -> None:
     assert Resize((60, 40), keep_ratio=False).size((7, 7)) == (40, 60)
 
 
-@pytest.mark.parametrize("stride", [4, 8, 16])
-@pytest.mark.parametrize("size", [(64, 64), (257, 100), (33, 47), (1024, 17)])
-def test_fixed_schedules_are_those_of_the_renderer(stride: int, size: tuple[int, int]) -> None:
-    coarse = tuple(-(-length // stride) for length in size)
-    for num_points in (None, 30, 5000):
-        own = Subdivision(num_points=num_points)
-        fixed = FixedSubdivision(own, stride.bit_length() - 1)
-        assert fixed.sizes(coarse, size) == own.sizes(coarse, size)
-        for grid in own.sizes(coarse, size):
-            assert fixed.points(grid, size) == own.points(grid, size)
-
-
 def test_layers_that_upsample_give_what_they_gave(tiny_model: Callable[..., ConfigDict]) -> None:
     model = MODELS.build(tiny_model(align_corners=True)).eval()
     graph = PixelGraph(model, logits=True).eval()
@@ -221,7 +208,7 @@ def test_refuses_what_has_no_graph(tmp_path: Path) -> None:
     cfg.test_dataloader.dataset.pipeline[1] = dict(type="Resize", scale=(9, 8), keep_ratio=True)
     refused("use --format onnx", cfg, format="pt2")
     renderer = dict(type="DenseRenderer", scale_factor=1.5)
-    refused("only whole numbers", small_config(**{RENDERER: renderer}))
+    refused("must be a whole number", small_config(**{RENDERER: renderer}))
     refused("is none of onnx, pt2", small_config(), format="tflite")
     (tmp_path / "folder").mkdir()
     refused("is a folder", small_config(), target="folder")

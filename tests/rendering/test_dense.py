@@ -220,7 +220,7 @@ def test_half_precision_features_leave_the_logits_type() -> None:
 
 
 def test_a_smaller_size_is_refused() -> None:
-    with pytest.raises(InputError, match="coarse map of 8x8 at the smaller size 8x7"):
+    with pytest.raises(InputError, match="coarse map, 8x8, got 8x7"):
         DenseRenderer()(torch.randn(1, 3, 8, 8), torch.randn(1, 2, 8, 8), RecordingHead(), (8, 7))
 
 

@@ -74,7 +74,7 @@ def test_nothing_is_left_to_do_at_the_target() -> None:
 @pytest.mark.parametrize("target", [(15, 64), (64, 15), (1, 1)])
 @pytest.mark.parametrize("steps", [None, 2])
 def test_a_smaller_target_is_refused(steps: int | None, target: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=f"of 16x16 at the smaller size {target[0]}x{target[1]}"):
+    with pytest.raises(InputError, match=f"coarse map, 16x16, got {target[0]}x{target[1]}"):
         Subdivision(steps=steps).sizes((16, 16), target)
 
 
@@ -98,12 +98,26 @@ def test_number_of_points(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(steps=-1), "subdivision_steps=-1"),
-        (dict(num_points=0), "subdivision_num_points=0"),
-        (dict(scale_factor=1), "scale_factor=1"),
-        (dict(scale_factor=0.5), r"scale_factor=0\.5"),
+        (dict(steps=-1), "subdivision_steps must be .* got -1"),
+        (dict(num_points=0), "subdivision_num_points must be .* got 0"),
+        (dict(scale_factor=1), "scale_factor must be .* got 1"),
+        (dict(scale_factor=0.5), r"scale_factor must be .* got 0\.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Subdivision(**arguments)
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("size", [(64, 64), (257, 100), (33, 47), (1024, 17)])
+def test_a_known_number_of_steps_gives_the_same_schedule(
+    stride: int, size: tuple[int, int]
+) -> None:
+    coarse = tuple(-(-length // stride) for length in size)
+    known = Subdivision(steps_needed=stride.bit_length() - 1)
+    assert known.sizes(coarse, size) == Subdivision().sizes(coarse, size)
+
+
+def test_one_step_too_many_stays_at_the_target() -> None:
+    assert Subdivision(steps_needed=2).sizes((1, 1), (2, 1)) == [(2, 1), (2, 1)]

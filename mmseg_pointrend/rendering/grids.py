@@ -1,0 +1,201 @@
+"""Grids whose pixels are looked up one by one.
+
+A rendering passes through a chain of grids, each finer than the one before. The first is a map; a
+pixel of any other is interpolated from four pixels of the grid before it, unless the point head has
+labeled it. So a pixel's logits can be found without building a single one of the maps.
+
+Shapes beside those of :mod:`mmseg_pointrend.points`:
+    P: pixels     R: rows of a table, each with the C channels of a pixel
+
+A pixel is a flat, row-major index, int64. A cell is the square between four neighboring pixels of
+the coarser grid. That grid is thought to be surrounded by copies of its border, so that an (h, w)
+grid has (h + 1) * (w + 1) cells and every pixel of a finer grid lies in one of them.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..points import distinct, rows_at
+from .dense import resize
+
+# Logits that a CPU interpolates at a time: so many fit its cache.
+LOGITS_AT_ONCE = 1 << 17
+
+
+class Window(NamedTuple):
+    """A part of a grid: its upper left pixel and its size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Cut the part out of a map of the grid, (..., H, W)."""
+        rows = slice(self.top, self.top + self.height)
+        return maps[..., rows, self.left : self.left + self.width]
+
+
+class MapGrid:
+    """A grid that is given as a map, (C, H, W), of single or double precision and any layout."""
+
+    def __init__(self, maps: Tensor) -> None:
+        self.maps = maps
+        self.size = tuple(maps.shape[1:])
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """A table of logits, (R, C), and the rows of some pixels in it, of the pixels' shape."""
+        table, row = rows_at(self.maps.unsqueeze(0), pixels.unsqueeze(0))
+        return table, row.squeeze(0)
+
+    def put(self, pixels: Tensor, rows: Tensor) -> None:
+        """Give (P,) distinct pixels other logits, (P, C)."""
+        self.maps.flatten(1)[:, pixels] = rows.t()
+
+    def full(self) -> Tensor:
+        """The grid as a map, (C, H, W)."""
+        return self.maps
+
+
+class FinerGrid:
+    """A grid that is interpolated from a coarser one, as F.interpolate does.
+
+    Args:
+        coarser (MapGrid | FinerGrid): The coarser grid.
+        size (tuple[int, int]): (H, W) of this grid.
+        align_corners (bool): As of :func:`torch.nn.functional.interpolate`.
+        like (Tensor): A (C, ...) tensor with the number of channels, device and dtype of the
+            logits.
+        window (Window, optional): The part of the coarser grid that this one covers. Defaults to
+            None: all of it.
+    """
+
+    def __init__(
+        self,
+        coarser: "MapGrid | FinerGrid",
+        size: tuple[int, int],
+        align_corners: bool,
+        like: Tensor,
+        window: Window | None = None,
+    ) -> None:
+        self.coarser = coarser
+        self.size = size
+        self.channels = len(like)
+        self.window = window or Window(0, 0, *coarser.size)
+        self.align_corners = align_corners
+        self._y = _lay_out(self.window.height, size[0], align_corners, like)
+        self._x = _lay_out(self.window.width, size[1], align_corners, like)
+        # The four corners of a pixel's cell: what its row has and what its column has.
+        self._row_corners = ((self._y.ends + self.window.top) * coarser.size[1])[:, [0, 0, 1, 1]]
+        self._column_corners = (self._x.ends + self.window.left)[:, [0, 1, 0, 1]]
+        self._row_weights = self._y.weights[:, [0, 0, 1, 1]]
+        self._column_weights = self._x.weights[:, [0, 1, 0, 1]]
+        self._table = like.new_empty(0, self.channels)
+        self._row_of: Tensor | None = None
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
+        columns = cells.gather(1, self._x.cell.expand(len(cells), -1))
+        return columns.index_select(0, self._y.cell)
+
+    def empty_cells(self) -> Tensor:
+        """The cells without a pixel, flat indices."""
+        has_pixels = (self._y.count > 0).unsqueeze(1) & (self._x.count > 0)
+        return (~has_pixels).flatten().nonzero().squeeze(1)
+
+    def pixels_in(self, cells: Tensor) -> Tensor:
+        """The (P,) pixels that lie in some cells, flat indices, (K,)."""
+        row = torch.div(cells, self.window.width + 1, rounding_mode="floor")
+        (y, is_y), (x, is_x) = (
+            self._y.pixels_in(row),
+            self._x.pixels_in(cells - row * (self.window.width + 1)),
+        )
+        pixels = (y * self.size[1]).unsqueeze(2) + x.unsqueeze(1)
+        return pixels.masked_select(is_y.unsqueeze(2) & is_x.unsqueeze(1))
+
+    def interpolate(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Logits of (P,) pixels from the coarser grid, (P, C), in portions."""
+        y = torch.div(pixels, self.size[1], rounding_mode="floor")
+        x = pixels - y * self.size[1]
+        corners = self._row_corners.index_select(0, y) + self._column_corners.index_select(0, x)
+        weights = self._row_weights.index_select(0, y) * self._column_weights.index_select(0, x)
+        table, row = self.coarser.locate(corners)
+        # A GPU takes all of them at once.
+        at_once = LOGITS_AT_ONCE // table.shape[1] if pixels.device.type == "cpu" else len(pixels)
+        at_once = max(at_once, 1)
+        for part, part_weights in zip(row.split(at_once), weights.split(at_once), strict=True):
+            # One pass over memory, where indexing, multiplying and adding take several.
+            yield F.embedding_bag(part, table, per_sample_weights=part_weights, mode="sum")
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Find pixels; see :meth:`MapGrid.locate`. Each is interpolated once."""
+        if self._row_of is None:
+            count = self.size[0] * self.size[1]
+            self._row_of = torch.full((count,), -1, dtype=torch.int32, device=pixels.device)
+        row = self._row_of.take(pixels)
+        missing = pixels.masked_select(row < 0)
+        if len(missing):
+            missing = distinct(missing, self._row_of)
+            self._append(missing, self.interpolate(missing))
+            row = self._row_of.take(pixels)
+        return self._table, row
+
+    def put(self, pixels: Tensor, rows: Tensor) -> None:
+        """Give (P,) distinct pixels, none of which was located before, logits, (P, C)."""
+        self.locate(pixels[:0])
+        self._append(pixels, [rows])
+
+    def full(self) -> Tensor:
+        """The grid as a map, (C, H, W)."""
+        maps = self.window.of(self.coarser.full()).unsqueeze(0)
+        maps = resize(maps, self.size, self.align_corners).squeeze(0)
+        if len(self._table):
+            known = (self._row_of >= 0).nonzero().squeeze(1)
+            maps.flatten(1)[:, known] = self._table[self._row_of[known]].t()
+        return maps
+
+    def _append(self, pixels: Tensor, portions: "Iterator[Tensor] | list[Tensor]") -> None:
+        row = len(self._table)
+        table = self._table.new_empty(row + len(pixels), self.channels)
+        table[:row] = self._table
+        number = torch.arange(row, len(table), dtype=torch.int32, device=pixels.device)
+        self._row_of.scatter_(0, pixels, number)
+        for rows in portions:
+            table[row : row + len(rows)] = rows
+            row += len(rows)
+        self._table = table
+
+
+class _Axis(NamedTuple):
+    """How n pixels lie on an axis of coarser ones; cell i ends at the coarser pixels i - 1, i."""
+
+    cell: Tensor  # of each pixel, (n,)
+    ends: Tensor  # of that cell, (n, 2)
+    weights: Tensor  # of these ends at the pixel, (n, 2)
+    first: Tensor  # pixel of each cell, (cells,)
+    count: Tensor  # of each cell's pixels, (cells,)
+
+    def pixels_in(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels of (K,) cells, (K, M), as many as the fullest cell has, and which exist."""
+        nth = torch.arange(int(self.count.max()), device=cells.device)
+        pixels = self.first[cells].unsqueeze(1) + nth
+        return pixels, nth < self.count[cells].unsqueeze(1)
+
+
+def _lay_out(source: int, target: int, align_corners: bool, like: Tensor) -> _Axis:
+    index = torch.arange(target, device=like.device, dtype=like.dtype)
+    if align_corners:
+        position = index * ((source - 1) / max(target - 1, 1))
+    else:
+        position = (index + 0.5) * (source / target) - 0.5
+    lower = position.floor()
+    weight = position - lower
+    cell = lower.long() + 1
+    ends = torch.stack((cell - 1, cell), dim=1).clamp_(0, source - 1)
+    count = torch.bincount(cell, minlength=source + 1)
+    first = count.cumsum(0) - count
+    return _Axis(cell, ends, torch.stack((1 - weight, weight), dim=1), first, count)
