@@ -18,15 +18,12 @@ from torch import nn
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
 from ..coarse_heads import SHARED_KEYS, logit_map
-from ..command_line import read_config
-from ..config_errors import config_errors
+from ..config import misspelled_names, read_config, type_name, with_own_import
 from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..files import replacing
 from ..losses import can_train_points
-from ..own_import import with_own_import
 from ..point_features import as_levels
-from ..type_names import type_name
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.
 PROBE = 256
@@ -129,7 +126,7 @@ def write_recipe(
         source = Path(source).expanduser().resolve().as_posix()
     _check_target(target, (config, Path(source)))
     cfg = read_config(config)
-    with checkpoints_as_data(trust), config_errors():
+    with misspelled_names(), checkpoints_as_data(trust):
         model = _build(cfg, config)
     load_weights(model, source, trust=trust)
     if isinstance(model.decode_head, PointRendHead):
