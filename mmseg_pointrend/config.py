@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.registry import Registry
 
 # Top-level keys that MMEngine and MMSegmentation read beside the arguments of MMEngine's Runner.
 OTHER_KEYS = (
@@ -164,6 +165,28 @@ def type_name(part: dict, default: str = "") -> str:
     kind = part.get("type", default)
     name = kind if isinstance(kind, str) else kind.__name__
     return name.rpartition(".")[2]
+
+
+def build_part(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
+    """Build a part that takes some of its arguments from what it is a part of.
+
+    Args:
+        registry (Registry): Where its type is registered.
+        kind (str): Its type where ``config`` has none.
+        config (dict): Its config.
+        offered (dict[str, Any]): Arguments that it gets if it takes them and ``config`` has none.
+    """
+    # MMEngine leaves _delete_ in what replaces nothing.
+    config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
+    part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    taken = {key: value for key, value in offered.items() if part and takes(part, key)}
+    return registry.build({**taken, **config})
+
+
+def takes(function: Callable, argument: str) -> bool:
+    """Whether a function or class takes an argument of that name."""
+    parameters = signature(function).parameters
+    return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def set_hook(cfg: Config, kind: str, **settings: object) -> None:

@@ -16,9 +16,9 @@ from mmseg.registry import HOOKS
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checkpoints.fitting import bare_segmentor
 from ..errors import InputError
 from ..losses import check_losses
-from ..wrappers import bare_segmentor, last_decode_head
 
 # Training images after which labels that never occurred are reported.
 NUM_IMAGES = 200
@@ -61,7 +61,7 @@ class DataCheckHook(Hook):
             samples = samples[0]  # test-time augmentation: a batch for each view, labels alike
         else:
             _check_sizes(runner.model, data_batch.get("inputs", ()), f"{mode}_dataloader")
-        head = last_decode_head(runner.model)
+        head = _predicting_head(runner.model)
         statistics = self._labels.setdefault(
             mode, LabelStatistics(_num_labels(head), head.ignore_index)
         )
@@ -208,6 +208,12 @@ class LabelStatistics:
         )
 
 
+def _predicting_head(model: nn.Module) -> nn.Module:
+    """The decode head that predicts, the last one of a cascade."""
+    head = bare_segmentor(model).decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
 def _num_labels(head: nn.Module) -> int:
     """Number of labels that a head tells apart: a sigmoid on one channel tells two."""
     return 2 if head.out_channels == 1 else head.num_classes
@@ -233,7 +239,7 @@ def _check_sizes(model: nn.Module, images: Sequence[Tensor], loader: str) -> Non
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     classes = dataset.metainfo.get("classes")
-    head = last_decode_head(model)
+    head = _predicting_head(model)
     expected = _num_labels(head)
     if classes is None or len(classes) == expected:
         return

@@ -17,11 +17,13 @@ from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
+from ..coarse_heads import SHARED_KEYS, logit_map
 from ..config import misspelled_names, read_config, type_name, with_own_import
-from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
+from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..files import replacing
 from ..losses import can_train_points
+from ..point_features import as_levels
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.
 PROBE = 256

@@ -15,7 +15,7 @@ from ..config import import_wherever_loaded, misspelled_names, set_hook, type_na
 from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
-from ..segmentors import predict_only_labels
+from ..segmentors import use_label_segmentor
 from .training import HOOKS, log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
@@ -70,11 +70,10 @@ def run_test(
         raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
         _show_in(cfg, show_dir)
-    own_segmentor = type_name(cfg.model)
     if tta:
         _average_augmented(cfg)
     elif not logits and set(metrics) <= {*LABEL_METRICS}:
-        predict_only_labels(cfg)
+        use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
     if allow_partial:
@@ -86,10 +85,6 @@ def run_test(
             runner = Runner.from_cfg(cfg)
             dataset = runner.test_loop.dataloader.dataset
         log_missing_parts(runner, "test_dataloader", HOOKS)
-        if type_name(cfg.model) == "LabelEncoderDecoder" != own_segmentor:
-            runner.logger.info(
-                f"Predicting labels with LabelEncoderDecoder; --logits keeps {own_segmentor}."
-            )
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         if out is None:
             return runner.test()
