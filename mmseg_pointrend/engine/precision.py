@@ -1,4 +1,4 @@
-"""Types and memory layouts that a model computes fastest in."""
+"""Mixed precision on CPUs, and faster types and memory formats."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Trains in bfloat16 where that is exact enough, also on a CPU; MMEngine's wrapper wants a GPU.
+    """Mixed precision in bfloat16, also on a CPU, where MMEngine's AmpOptimWrapper is refused.
 
     Weights, gradients and the optimizer stay in float32. bfloat16 has the exponents of float32, so
-    that no loss has to be scaled. It pays on CPUs that multiply it (avx512_bf16, AMX).
+    the loss needs no scaling. It is faster on CPUs with avx512_bf16 or AMX.
     """
 
     @contextmanager
@@ -39,7 +39,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Lay out a model's weights, and so its features, pixel by pixel."""
+    """Train in channels_last memory format."""
 
     def before_run(self, runner: Runner) -> None:
         runner.model.to(memory_format=torch.channels_last)
@@ -47,11 +47,11 @@ class ChannelsLastHook(Hook):
 
 @HOOKS.register_module()
 class TypeAndLayoutHook(Hook):
-    """Have a test predict in another type and layout, see :func:`set_type_and_layout`.
+    """Test in another type and memory format, see :func:`set_type_and_layout`.
 
     Args:
         dtype (str): Name of the type. Defaults to 'float32'.
-        channels_last (bool): The layout. Defaults to False.
+        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
     """
 
     def __init__(self, dtype: str = "float32", channels_last: bool = False) -> None:
@@ -59,26 +59,25 @@ class TypeAndLayoutHook(Hook):
         self.channels_last = channels_last
 
     def before_test(self, runner: Runner) -> None:
-        # once the weights are there: what is folded into others no longer has a name
+        # After the weights are loaded: batch norms are folded and no longer have names.
         set_type_and_layout(runner.model, self.dtype, self.channels_last)
 
 
 def set_type_and_layout(
     model: nn.Module, dtype: torch.dtype = torch.float32, channels_last: bool = False
 ) -> nn.Module:
-    """Have a segmentor predict in another floating-point type and memory layout.
+    """Prepare a segmentor to predict in another floating-point type and memory format.
 
-    Batch norms that follow a convolution are folded into it, before any rounding.
+    Batch norms that follow a convolution are folded into it before weights are rounded.
 
     Args:
         model (nn.Module): A segmentor, or a wrapper around it; changed in place.
-        dtype (torch.dtype): Type of weights and features. The statistics of batch norms that are
-            left, which half precision would spoil, stay in float32. Defaults to float32.
-        channels_last (bool): Whether weights and features are laid out pixel by pixel, as CPUs and
-            GPUs convolve them fastest. Defaults to False.
+        dtype (torch.dtype): Type of weights and features. Statistics of the remaining batch norms
+            stay in float32. Defaults to float32.
+        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
 
     Returns:
-        nn.Module: ``model``, in eval mode, which goes on taking float32 images.
+        nn.Module: ``model``, in eval mode; it takes float32 images as before.
     """
     segmentor = bare_segmentor(model)
     fold_batch_norms(model.eval())
@@ -97,11 +96,10 @@ def set_type_and_layout(
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Fold batch norms into the convolutions before them, which saves a pass over each feature map.
+    """Fold batch norms into the convolutions before them.
 
-    Only where a convolution is known to feed the norm that is registered after it: in sequences, in
-    mmcv's ``ConvModule``, in MMSegmentation's ResNets and HRNets. Elsewhere, as in CGNet, the order
-    of the modules says nothing about that of the computation.
+    Only in modules that are known to compute in the order of their children: ``nn.Sequential``,
+    mmcv's ``ConvModule``, MMSegmentation's ResNets and HRNets.
 
     Args:
         model (nn.Module): A model to predict with, in eval mode; changed in place.

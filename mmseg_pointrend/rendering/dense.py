@@ -69,6 +69,8 @@ class DenseRenderer:
         self.uncertainty = check_uncertainty(uncertainty)
         if min_margin is not None and not (isinstance(min_margin, int | float) and min_margin >= 0):
             raise InputError(f"min_margin must be a number >= 0 or None, got {min_margin!r}.")
+        if min_margin is not None and callable(uncertainty):
+            raise InputError("min_margin must be None with a function as uncertainty.")
         self.min_margin = min_margin
         self.align_corners = align_corners
         self.point_features = point_features or PointFeatures(align_corners=align_corners)

@@ -110,10 +110,8 @@ class FinerGrid:
     def pixels_in(self, cells: Tensor) -> Tensor:
         """The (P,) pixels that lie in some cells, flat indices, (K,)."""
         row = torch.div(cells, self.window.width + 1, rounding_mode="floor")
-        (y, is_y), (x, is_x) = (
-            self._y.pixels_in(row),
-            self._x.pixels_in(cells - row * (self.window.width + 1)),
-        )
+        y, is_y = self._y.pixels_in(row)
+        x, is_x = self._x.pixels_in(cells - row * (self.window.width + 1))
         pixels = (y * self.size[1]).unsqueeze(2) + x.unsqueeze(1)
         return pixels.masked_select(is_y.unsqueeze(2) & is_x.unsqueeze(1))
 

@@ -233,3 +233,13 @@ def test_settings_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=next(iter(arguments))):
             TASK_UTILS.build(dict(type="DenseRenderer", **arguments))
+    with pytest.raises(InputError, match="min_margin must be None"):
+        DenseRenderer(uncertainty=lambda logits: logits[:, 0], min_margin=0.1)
+
+
+def test_a_function_picks_points() -> None:
+    coarse, fine = torch.randn(1, 3, 4, 5), torch.randn(1, 2, 8, 8)
+    renderer = DenseRenderer(1, 7, uncertainty=lambda logits: logits[:, 1])
+    (step,) = renderer.steps(coarse, fine, RecordingHead(), size=(8, 10))
+    expected = upsample(coarse, (8, 10))[0, 1].flatten().topk(7).indices
+    assert torch.equal(step.index[0], expected)
