@@ -173,7 +173,7 @@ def test_labels_that_vanish(
     # Another file shows that the values have a meaning.
     if not reduces:
         statistics.add(
-            torch.tensor([0]), dict(meta, seg_map_path=label_file(tmp_path / "1", [0, 1]))
+            torch.tensor([0]), dict(meta, seg_map_path=label_file(tmp_path / "1.png", [0, 1]))
         )
         assert not statistics.cause()[1]
 
