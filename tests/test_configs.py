@@ -12,7 +12,7 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_pointrend import DenseRenderer, PointRendHead
-from mmseg_pointrend.datasets import check_data_folders
+from mmseg_pointrend.datasets import check_data_settings
 from mmseg_pointrend.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -134,14 +134,14 @@ model = dict(
     cfg = Config.fromfile(tmp_path / "recipe.py")
     assert cfg.model.decode_head.num_classes == 3
     assert cfg.model.data_preprocessor.size == (32, 48)
-    check_data_folders(cfg.train_dataloader.dataset)
+    check_data_settings(cfg, ["train_dataloader"])
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     sample = dataset[0]
     assert sample["inputs"].shape == (3, 32, 48)
     assert (sample["data_samples"].gt_sem_seg.data == 2).all()
     cfg.train_dataloader.dataset.img_suffix = ".jpg"
     with pytest.raises(InputError, match=r"no image \.jpg in .*images/train; set img_suffix"):
-        check_data_folders(cfg.train_dataloader.dataset)
+        check_data_settings(cfg, ["train_dataloader"])
 
 
 @pytest.mark.parametrize("name", [name for name in POINTREND if name.endswith("cityscapes")])

@@ -4,7 +4,6 @@ from .camvid import CamVidDataset
 from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_image
 from .data_settings import check_data_settings
 from .drawing import render_shapes
-from .layout import check_data_folders
 from .shapes import ShapesDataset
 
 __all__ = [
@@ -12,7 +11,6 @@ __all__ = [
     "LoadCheckedAnnotations",
     "LoadCheckedImage",
     "ShapesDataset",
-    "check_data_folders",
     "check_data_settings",
     "check_image",
     "render_shapes",

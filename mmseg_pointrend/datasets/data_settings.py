@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from ..config import type_name
 from ..errors import InputError
 from .checked_loading import check_image, check_label_map
-from .layout import check_data_folders, dataset_settings, innermost_datasets, list_files
+from .layout import dataset_settings, innermost_datasets, list_files
 
 IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
 LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
@@ -40,13 +40,12 @@ def check_data_settings(
     for loader in loaders:
         if cfg.get(loader) is None:
             continue
-        check_data_folders(cfg[loader].dataset)
         for dataset in innermost_datasets(cfg[loader].dataset):
-            steps = [*_steps(dataset.get("pipeline") or ())]
+            files, steps = list_files(dataset), [*_steps(dataset.get("pipeline") or ())]
             for step in steps:
                 _check_decoder(step)
             _check_zero_label(dataset, steps, loader, zero_labels)
-            _check_samples(dataset, steps)
+            _check_files(files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES], steps)
     if isinstance(cfg.get("model"), dict):  # otherwise MMEngine says what is missing
         if cfg.get("train_dataloader") and "train_dataloader" in loaders:
             _check_padding(cfg)
@@ -97,11 +96,10 @@ def _check_zero_label(
         )
 
 
-def _check_samples(dataset: dict, steps: list[dict]) -> None:
-    files = list_files(dataset)
+def _check_files(files: list[tuple[str, str | None]], steps: list[dict]) -> None:
     load = next((step for step in steps if type_name(step) in IMAGE_LOADERS), None)
     loads_labels = any(type_name(step) in LABEL_LOADERS for step in steps)
-    for image, labels in files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES]:
+    for image, labels in files:
         if load is not None:
             check_image(Path(image).read_bytes(), image, load)
         if loads_labels and labels is not None:

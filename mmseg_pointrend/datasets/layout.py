@@ -54,23 +54,8 @@ def innermost_datasets(dataset_cfg: dict) -> Iterator[dict]:
         yield from innermost_datasets(part)
 
 
-def check_data_folders(dataset_cfg: dict) -> None:
-    """Refuse a data set whose files are missing, before anything is built from its config.
-
-    Args:
-        dataset_cfg (dict): Config of any MMSegmentation data set, or of a wrapper around others.
-            Files on other storage than the disk (``backend_args``, "s3://...") are not looked for.
-
-    Raises:
-        InputError: If a folder, every image or a file is missing, or the labels are polygons.
-    """
-    for dataset in innermost_datasets(dataset_cfg):
-        _check_folders(dataset)
-        list_files(dataset)
-
-
 def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
-    """List the files of a data set as ``BaseSegDataset`` does.
+    """List the files of a data set as ``BaseSegDataset`` does, before anything is built.
 
     Args:
         dataset_cfg (dict): Config of a data set.
@@ -80,38 +65,42 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
         data set has a way of its own to list files, or reads from other storage than the disk.
 
     Raises:
-        InputError: If there are none, some are missing, or the labels are polygons.
+        InputError: If a folder, all images or a file is missing, or the labels are polygons.
     """
     name, settings = type_name(dataset_cfg), dataset_settings(dataset_cfg)
-    prefixes, ann_file = settings.get("data_prefix") or {}, settings.get("ann_file")
-    is_listed = _dataset_class(dataset_cfg).load_data_list is BaseSegDataset.load_data_list
-    if not is_listed or not {"img_suffix", "seg_map_suffix"} <= settings.keys():
+    prefixes = {k: v for k, v in (settings.get("data_prefix") or {}).items() if v is not None}
+    root, ann_file = settings.get("data_root") or "", settings.get("ann_file") or ""
+    folders = {key: os.path.join(root, prefix) for key, prefix in prefixes.items()}
+    ann_file = ann_file and os.path.join(root, ann_file)
+    if settings.get("backend_args") or any("://" in path for path in (*folders.values(), ann_file)):
         return []
-    folders = {
-        key: _join(settings, prefix) for key, prefix in prefixes.items() if prefix is not None
-    }
-    images, labels = folders.get("img_path"), folders.get("seg_map_path")
-    if not images or "://" in images or settings.get("backend_args"):
+    source = f"Expected under data_root: {SOURCES.get(name, ANY_SOURCE)}."
+    needed = [path for path in (*(folders.values() or [root]), ann_file) if path]
+    if missing := [os.path.abspath(path) for path in needed if not os.path.exists(path)]:
+        raise InputError(f"{name}: not found: {', '.join(missing)}. {source}")
+    lists_plainly = _dataset_class(dataset_cfg).load_data_list is BaseSegDataset.load_data_list
+    keys = {"img_suffix", "seg_map_suffix"}
+    if not lists_plainly or not keys <= settings.keys() or not folders.get("img_path"):
         return []
+    images, labels = folders["img_path"], folders.get("seg_map_path")
     suffix, label_suffix = settings["img_suffix"], settings["seg_map_suffix"]
     if labels and label_suffix in POLYGONS:
         raise _polygons(f"seg_map_suffix={label_suffix!r}")
-    if ann_file and not os.path.isdir(_join(settings, ann_file)):
-        stems = _listed_names(_join(settings, ann_file))
+    if os.path.isfile(ann_file):
+        stems = _listed_names(ann_file)
     else:
         found = fileio.list_dir_or_file(images, list_dir=False, suffix=suffix, recursive=True)
         stems = [path[: -len(suffix)] for path in found]
     if not stems:
         raise InputError(
-            f"{name}: no image {suffix} in {images}; set img_suffix to how yours end. "
-            f"{describe_source(name)}"
+            f"{name}: no image {suffix} in {images}; set img_suffix to how yours end. {source}"
         )
     files = [
         (os.path.join(images, stem + suffix), labels and os.path.join(labels, stem + label_suffix))
         for stem in sorted(stems)
     ]
     if missing := [path for pair in files for path in pair if path and not os.path.exists(path)]:
-        lines = f", lines of {ann_file} are names without them" if ann_file else ""
+        lines = f"; a line of {ann_file} is a name without them" if ann_file else ""
         raise InputError(
             f"{name}: {len(missing)} files are missing, the first is {missing[0]}. Check the "
             f"suffixes (img_suffix={suffix!r}, seg_map_suffix={label_suffix!r}{lines}). To read "
@@ -122,40 +111,14 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
 
 def dataset_settings(dataset_cfg: dict) -> dict:
     """A data set's config with the defaults of its class, as far as the class itself has them."""
-    parameters = signature(_dataset_class(dataset_cfg)).parameters.items()
-    return {**{name: parameter.default for name, parameter in parameters}, **dataset_cfg}
-
-
-def describe_source(dataset_type: str) -> str:
-    """Tell a user how the files of a data set lie and where they come from.
-
-    Args:
-        dataset_type (str): Name of the data set's class.
-
-    Returns:
-        str: A sentence for the end of an error message.
-    """
-    return f"Expected under data_root: {SOURCES.get(dataset_type, ANY_SOURCE)}."
+    parameters = signature(_dataset_class(dataset_cfg)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**defaults, **dataset_cfg}
 
 
 def _dataset_class(dataset_cfg: dict) -> type:
     kind = dataset_cfg["type"]
     return (DATASETS.get(kind) if isinstance(kind, str) else kind) or BaseDataset
-
-
-def _check_folders(dataset_cfg: dict) -> None:
-    prefixes = dataset_cfg.get("data_prefix") or {"root": ""}
-    ann_file = [dataset_cfg["ann_file"]] if dataset_cfg.get("ann_file") else []
-    paths = [_join(dataset_cfg, path) for path in (*prefixes.values(), *ann_file)]
-    missing = [path for path in paths if path and "://" not in path and not os.path.exists(path)]
-    if missing and not dataset_cfg.get("backend_args"):
-        names = ", ".join(map(os.path.abspath, missing))
-        name = type_name(dataset_cfg)
-        raise InputError(f"{name}: not found: {names}. {describe_source(name)}")
-
-
-def _join(settings: dict, path: str) -> str:
-    return os.path.join(settings.get("data_root") or "", path)
 
 
 def _listed_names(ann_file: str) -> list[str]:

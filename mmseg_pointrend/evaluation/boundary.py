@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 def dilation_in_pixels(size: tuple[int, int], ratio: float) -> int:
-    """Turn a share of the image diagonal into whole pixels, at least one.
+    """Convert a share of the image diagonal to pixels, at least one.
 
     Args:
         size (tuple[int, int]): Height and width of the image in pixels.

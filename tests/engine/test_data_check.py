@@ -1,7 +1,9 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -9,8 +11,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
+from PIL import Image
 
 from mmseg_pointrend import DataCheckHook
+from mmseg_pointrend.engine import data_check
+from mmseg_pointrend.engine.data_check import LabelStatistics
 from mmseg_pointrend.errors import InputError
 
 ModelCfg = Callable[..., ConfigDict]
@@ -23,9 +28,18 @@ def make_runner(config: Path, folder: Path, **overrides: object) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def stub(model: torch.nn.Module, classes: tuple[str, ...] | None) -> SimpleNamespace:
-    dataset = SimpleNamespace(metainfo={} if classes is None else dict(classes=classes))
-    loader = SimpleNamespace(dataset=dataset)
+class Images(list):
+    """A data set as far as the hook looks at it."""
+
+    def __init__(self, number: int, classes: tuple[str, ...] | None) -> None:
+        super().__init__(range(number))
+        self.metainfo = {} if classes is None else dict(classes=classes)
+
+
+def stub(
+    model: torch.nn.Module, classes: tuple[str, ...] | None, num_images: int = 9
+) -> SimpleNamespace:
+    loader = SimpleNamespace(dataset=Images(num_images, classes))
     return SimpleNamespace(
         model=model, train_dataloader=loader, val_dataloader=loader, test_dataloader=loader
     )
@@ -48,9 +62,7 @@ def test_classes_are_compared_at_every_stage(tiny_model: ModelCfg, stage: str) -
     model = MODELS.build(tiny_model())
     check(stub(model, tuple("abcdef")))
     check(stub(model, None))
-    with pytest.raises(
-        InputError, match=r"6 classes, SimpleNamespace has 7 .*a, b, c, d, e, \.\.\."
-    ):
+    with pytest.raises(InputError, match=r"6 classes, Images has 7 .*a, b, c, d, e, \.\.\."):
         check(stub(model, tuple("abcdefg")))
 
 
@@ -126,3 +138,109 @@ def test_a_bad_label_stops_training_before_the_loss_sees_it(
     with pytest.raises(InputError, match=r"shapes_seed0_\d+_label\.png has the label 99"):
         runner.train()
     assert runner.iter == 0
+
+
+def label_file(path: Path, values: list[int]) -> str:
+    Image.fromarray(np.resize(np.array(values, dtype=np.uint8), (4, 6))).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "reduces", "seen", "problem", "cause"),
+    [
+        (
+            [0, 255],
+            False,
+            [0, 255],
+            r"no pixel is of the class disc \(1\)",
+            r"value_map=\{255: 1\}",
+        ),
+        ([0, 1], True, [255, 0], r"no pixel is of the class disc \(1\)", "reduce_zero_label=False"),
+        ([0, 7], False, [255, 255], "100.0 % of the pixels of 1 images are ignored", "hold 0, 7"),
+    ],
+)
+def test_labels_that_vanish(
+    tmp_path: Path, values: list[int], reduces: bool, seen: list[int], problem: str, cause: str
+) -> None:
+    statistics = LabelStatistics(2, 255)
+    path = label_file(tmp_path / "0.png", values)
+    meta = dict(seg_map_path=path, reduce_zero_label=reduces)
+    statistics.add(torch.tensor(seen), meta)
+    assert re.search(problem, statistics.problem(("ground", "disc")))
+    text, is_certain = statistics.cause()
+    assert re.search(cause, text)
+    assert is_certain
+    # Another file shows that the values have a meaning.
+    if not reduces:
+        statistics.add(
+            torch.tensor([0]), dict(meta, seg_map_path=label_file(tmp_path / "1.png", [0, 1]))
+        )
+        assert not statistics.cause()[1]
+
+
+def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not(tmp_path: Path) -> None:
+    statistics = LabelStatistics(3, 0)
+    statistics.add(torch.tensor([0, 2]), {})
+    assert statistics.problem(None) == "in 1 images no pixel is of the class 1"
+    assert not statistics.cause()[1]
+    statistics.add(torch.tensor([1]), {})
+    assert statistics.problem(None) is None
+
+
+@pytest.mark.parametrize("mode", ["train", "val", "test"])
+def test_the_report_comes_once(
+    tiny_model: ModelCfg,
+    make_samples: MakeSamples,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(data_check, "print_log", lambda line, **_: said.append(line))
+    runner, hook = stub(MODELS.build(tiny_model()), tuple("abcdef"), num_images=4), DataCheckHook()
+    for index in range(6):
+        data = dict(data_samples=make_samples(torch.arange(5).expand(1, 2, 5)))
+        getattr(hook, f"before_{mode}_iter")(runner, index, data)
+        assert len(said) == (mode == "train" and index >= 3)
+    for _ in range(2) if mode != "train" else ():
+        getattr(hook, f"after_{mode}")(runner)
+    (line,) = said
+    assert re.match(rf"{mode}_dataloader: in [46] images no pixel is of the class f \(5\)\.", line)
+
+
+def test_labels_that_make_training_pointless_stop_it(
+    tiny_model: ModelCfg, make_samples: MakeSamples, tmp_path: Path
+) -> None:
+    model = MODELS.build(tiny_model(num_classes=2))
+    runner = stub(model, ("ground", "disc"), num_images=1)
+    samples = make_samples(torch.tensor([[[0, 255]]]))
+    samples[0].set_metainfo(dict(seg_map_path=label_file(tmp_path / "0.png", [0, 255])))
+    data = dict(data_samples=samples)
+    with pytest.raises(InputError, match=r"^train_dataloader: .* \(1\)\. The label files hold"):
+        DataCheckHook().before_train_iter(runner, 0, data)
+    hook = DataCheckHook()
+    hook.before_val_iter(runner, 0, data)
+    hook.after_val(runner)
+
+
+def test_images_of_a_batch_have_one_size(tiny_model: ModelCfg, make_samples: MakeSamples) -> None:
+    runner = stub(MODELS.build(tiny_model()), None)  # pads to 64x64
+
+    def batch(*sizes: tuple[int, int]) -> dict:
+        samples = make_samples(torch.zeros(len(sizes), 8, 8, dtype=torch.int64))
+        return dict(inputs=[torch.zeros(3, *size) for size in sizes], data_samples=samples)
+
+    hook = DataCheckHook()
+    hook.before_train_iter(runner, 0, batch((64, 64), (50, 64), (9, 9)))
+    hook.before_val_iter(runner, 0, batch((50, 64), (50, 64)))
+    with pytest.raises(InputError, match=r"got 50x64 and 70x64 .* RandomCrop .*\(64, 64\)"):
+        hook.before_train_iter(runner, 0, batch((70, 64), (50, 64)))
+    for mode in ("val", "test"):
+        with pytest.raises(InputError, match=rf"set {mode}_dataloader\.batch_size=1"):
+            getattr(hook, f"before_{mode}_iter")(runner, 0, batch((64, 64), (50, 64)))
+
+
+def test_losses_are_checked_before_training(tiny_model: ModelCfg) -> None:
+    loss = dict(type="CrossEntropyLoss", class_weight=[1.0, 2.0])
+    model = MODELS.build(tiny_model(loss_decode=loss))
+    with pytest.raises(InputError, match="each of the 6 classes, got 2"):
+        DataCheckHook().before_train(stub(model, None))

@@ -268,12 +268,12 @@ def test_names_and_order_of_widths():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (dict(dilation=2, dilation_ratio=0.02), "dilation=2 and dilation_ratio=0.02 exclude"),
-        (dict(dilation=0), "dilation must be a positive whole number"),
-        (dict(dilation=1.5), "dilation must be a positive whole number"),
-        (dict(dilation_ratio=0), "dilation_ratio must be above 0"),
-        (dict(dilation_ratio=math.nan), "dilation_ratio must be above 0"),
-        (dict(trimap_widths=(1, 0)), "trimap_widths must be positive whole numbers"),
+        (dict(dilation=2, dilation_ratio=0.02), "dilation=2 needs no dilation_ratio"),
+        (dict(dilation=0), r"dilation must be integers >= 1 \(pixels\), got"),
+        (dict(dilation=1.5), r"dilation must be integers >= 1 \(pixels\), got"),
+        (dict(dilation_ratio=0), r"dilation_ratio must be in \(0, 1\]"),
+        (dict(dilation_ratio=math.nan), r"dilation_ratio must be in \(0, 1\]"),
+        (dict(trimap_widths=(1, 0)), "trimap_widths must be integers >= 1"),
     ],
 )
 def test_bad_settings(kwargs, message):
@@ -287,27 +287,27 @@ def test_bad_settings(kwargs, message):
         (
             np.zeros((4, 5), int),
             np.zeros((4, 6), int),
-            "street.png: the prediction is 4x6 pixels and the truth 4x5 ",
+            r"street.png: .* the same size, got \(4, 6\) and \(4, 5\)",
         ),
         (
             np.full((4, 5), 3),
             np.zeros((4, 5), int),
-            "street.png: the truth has label 3, which is none of the 3 classes",
+            "street.png: the truth must have labels 0 to 2, got 3",
         ),
         (
             np.zeros((4, 5), int),
             np.full((4, 5), 255),
-            "street.png: the prediction has label 255, which is none of the 3 classes",
+            "street.png: the prediction must have labels 0 to 2, got 255",
         ),
         (
             np.zeros((4, 5), int),
             np.full((4, 5), -1),
-            "street.png: the prediction has label -1, which is none of the 3 classes",
+            "street.png: the prediction must have labels 0 to 2, got -1",
         ),
         (
             np.zeros((4, 5), int),
             np.full((4, 5), np.nan),
-            "street.png: the prediction has label nan, which is none of the 3 classes",
+            "street.png: the prediction must have labels 0 to 2, got nan",
         ),
     ],
 )
