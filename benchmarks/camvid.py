@@ -11,118 +11,71 @@ from mmseg_pointrend.errors import one_line_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = "model.decode_head"
-SAMPLER = f"{HEAD}.point_sampler"
-RENDERER = f"{HEAD}.renderer"
-DEEPLAB, FPN = "deeplabv3_r18_camvid", "fpn_r18_camvid"
-OURS = {DEEPLAB: "pointrend_deeplabv3_r18_camvid", FPN: "pointrend_r18_camvid"}
-THEIRS = {DEEPLAB: "mmseg_deeplabv3_r18_camvid", FPN: "mmseg_r18_camvid"}
+ASPP, FPN = "aspp_lite0_camvid", "fpn_lite0_camvid"
+PADDING = "model.data_preprocessor.test_cfg"
+STEPS = {"train_cfg.max_iters": 300, "train_cfg.val_interval": 300, "param_scheduler.1.end": 300}
 
-
-def _small(layer: str) -> dict:
-    """Initialization of a last layer as FPNHead and PointHead have it by default."""
-    override = dict(name=layer)
-    return dict(_delete_=True, type="Normal", std=0.01, override=override)
-
-
-# What our recipes for CamVid change: see docs/results.md. A 360x480 image has 660 stride-16 cells.
-JOINT = {f"{HEAD}.detach_coarse": False}
-DETACHED = {f"{HEAD}.detach_coarse": True}
-FROM_RANDOM = {f"{HEAD}.point_head.init_cfg": None}
-FROM_COARSE = {f"{HEAD}.point_head.init_cfg": dict(_delete_=True, type="CoarseIdentity")}
-SMALL_COARSE = {f"{HEAD}.init_cfg": _small("conv_seg")}
-SMALL = {
-    **JOINT,
-    f"{HEAD}.coarse_head.init_cfg": _small("conv_seg"),
-    f"{HEAD}.point_head.init_cfg": _small("fc_seg"),
+# From PointRend as published to our recipe for the stride-16 model, a step at a time. An image has
+# 660 stride-16 cells; all of these render twice as many points.
+PUBLISHED = {
+    **STEPS,
+    "optim_wrapper.optimizer.lr": 1e-3,
+    f"{HEAD}.in_index": 1,
+    f"{HEAD}.in_channels": 24,
+    f"{HEAD}.point_features.neighborhood": 1,
+    f"{HEAD}.point_sampler.num_points": None,
+    f"{HEAD}.point_sampler.boundary_ratio": 0.0,
+    f"{HEAD}.point_sampler.padding_mode": "zeros",
+    f"{HEAD}.renderer.subdivision_num_points": 1320,
 }
-AS_PUBLISHED = {
-    **SMALL,
-    f"{SAMPLER}.padding_mode": "zeros",
-    f"{RENDERER}.subdivision_num_points": 660,
+HARDER = {
+    "optim_wrapper.optimizer.lr": 4e-3,
+    f"{HEAD}.point_sampler.num_points": 1280,
+    f"{HEAD}.point_sampler.padding_mode": "border",
 }
-LR_3 = {"optim_wrapper.paramwise_cfg.custom_keys.point_head.lr_mult": 3}
-SHORT = {"train_cfg.max_iters": 300, "param_scheduler.1.end": 300}
+BOUNDARY = {f"{HEAD}.point_sampler.boundary_ratio": 0.5}
+LEVELS = {f"{HEAD}.in_index": [0, 1, 2, 3], f"{HEAD}.in_channels": [16, 24, 40, 112]}
+NEIGHBORHOOD = {f"{HEAD}.point_features.neighborhood": [3, 3, 1, 1]}
+# The same of a Semantic FPN, whose finest level has stride 4.
+FPN_PUBLISHED = {
+    **PUBLISHED,
+    f"{HEAD}.in_index": 0,
+    f"{HEAD}.in_channels": 64,
+    f"{HEAD}.renderer.subdivision_num_points": 1320,
+}
 
 
-def _mmseg(coarse: str, steps: int) -> Experiment:
-    """MMSegmentation's PointHead, which goes to the image's size in so many steps."""
-    rendering = dict(subdivision_steps=steps, subdivision_num_points=660)
-    options = {f"model.test_cfg.{key}": value for key, value in rendering.items()}
-    return Experiment(THEIRS[coarse], f"{OURS[coarse]}.py", options, as_mmseg=True)
+def _retrofit(name: str, coarse: str, *options: dict) -> Experiment:
+    """300 steps of the point head alone."""
+    merged = {key: value for part in options for key, value in part.items()}
+    return Experiment(name, f"retrofit/retrofit_{coarse}.py", merged, start_from=coarse)
 
 
-def _render(name: str, options: dict, coarse: str = DEEPLAB) -> Experiment:
-    """The weights of another experiment, rendered with 660 points or with what is given."""
-    options = {"subdivision_num_points": 660, **options}
-    renderer = {f"{RENDERER}.{key}": value for key, value in options.items()}
-    config = OURS[coarse]
-    return Experiment(name, f"{config}.py", renderer, weights_of=f"{config}_small_init")
-
-
-def _go_on(name: str, options: dict) -> Experiment:
-    """300 more steps of the coarse model, with PointRend as published or with what is given."""
-    options = {**SHORT, **AS_PUBLISHED, **options}
-    start = f"{DEEPLAB}_small_init"
-    return Experiment(f"go_on_{name}", f"{OURS[DEEPLAB]}.py", options, start_from=start)
+def _points(name: str, coarse: str, number: int, weights_of: str) -> Experiment:
+    """The weights of another experiment, rendered with so many points a step."""
+    options = {f"{HEAD}.renderer.subdivision_num_points": number}
+    return Experiment(name, f"retrofit/retrofit_{coarse}.py", options, weights_of=weights_of)
 
 
 EXPERIMENTS = [
-    # From scratch.
-    *(Experiment(name, f"{name}.py") for pair in OURS.items() for name in pair),
-    *(Experiment(f"{name}_small_init", f"{name}.py", SMALL_COARSE) for name in OURS),
-    *(Experiment(f"{name}_small_init", f"{name}.py", SMALL) for name in OURS.values()),
-    _mmseg(DEEPLAB, steps=4),
-    _mmseg(FPN, steps=2),
-    # How coarse head and point head are trained together.
-    *(
-        Experiment(f"{name}_joint", f"{name}.py", {**JOINT, **FROM_RANDOM})
-        for name in OURS.values()
-    ),
-    Experiment(f"{OURS[DEEPLAB]}_detached", f"{OURS[DEEPLAB]}.py", FROM_RANDOM),
-    Experiment(f"{OURS[DEEPLAB]}_from_coarse", f"{OURS[DEEPLAB]}.py", JOINT),
-    # The schedule once more, from the weights that it led to.
-    *(
-        Experiment(f"{name}_longer", f"{name}.py", start_from=name)
-        for pair in OURS.items()
-        for name in pair
-    ),
-    *(
-        Experiment(
-            f"{name}_joint_longer",
-            f"{name}.py",
-            {**JOINT, **FROM_RANDOM},
-            start_from=f"{name}_joint",
-        )
-        for name in OURS.values()
-    ),
-    # What prediction alone can change.
-    _render("fpn_points_660", {}, FPN),
-    _render("fpn_steps_0", {"subdivision_steps": 0}, FPN),
-    *(
-        _render(f"points_{n}", {"subdivision_num_points": n})
-        for n in (165, 660, 1320, 2640, 5280, 10560)
-    ),
-    *(_render(f"steps_{n}", {"subdivision_steps": n}) for n in (0, 1, 2, 3)),
-    *(_render(f"min_margin_{m}", {"min_margin": m}) for m in (1, 2, 4)),
-    _render("rendered_by_prob_margin", {"uncertainty": "prob_margin"}),
-    # What training changes, all from the same trained coarse model.
-    Experiment("go_on_coarse_only", f"{DEEPLAB}.py", SHORT, start_from=f"{DEEPLAB}_small_init"),
-    _go_on("as_published", {}),
-    _go_on("uniform_points", {f"{SAMPLER}.importance_sample_ratio": 0}),
-    _go_on(
-        "only_uncertain_points",
-        {f"{SAMPLER}.oversample_ratio": 10, f"{SAMPLER}.importance_sample_ratio": 1},
-    ),
-    _go_on("sampler_border", {f"{SAMPLER}.padding_mode": "border"}),
-    _go_on("train_points_1280", {f"{SAMPLER}.num_points": 1280}),
-    _go_on(
-        "prob_margin",
-        {f"{SAMPLER}.uncertainty": "prob_margin", f"{RENDERER}.uncertainty": "prob_margin"},
-    ),
-    _go_on("two_fine_levels", {f"{HEAD}.in_index": [0, 1], f"{HEAD}.in_channels": [64, 128]}),
-    _go_on("detached_coarse", DETACHED),
-    _go_on("point_head_lr_3", LR_3),
-    _go_on("from_coarse", FROM_COARSE),
+    Experiment(ASPP, f"{ASPP}.py"),
+    Experiment("aspp_unpadded", f"{ASPP}.py", {PADDING: None}, weights_of=ASPP),
+    _retrofit("aspp_ours_300", ASPP, STEPS),
+    _points("aspp_ours_300_points_1320", ASPP, 1320, "aspp_ours_300"),
+    _points("aspp_ours_300_points_5280", ASPP, 5280, "aspp_ours_300"),
+    _retrofit("aspp_published", ASPP, PUBLISHED),
+    _retrofit("aspp_harder", ASPP, PUBLISHED, HARDER),
+    _retrofit("aspp_boundary", ASPP, PUBLISHED, HARDER, BOUNDARY),
+    _retrofit("aspp_levels", ASPP, PUBLISHED, HARDER, BOUNDARY, LEVELS),
+    Experiment("aspp_ours_1000", f"retrofit/retrofit_{ASPP}.py", start_from=ASPP),
+    Experiment(FPN, f"{FPN}.py"),
+    Experiment("fpn_unpadded", f"{FPN}.py", {PADDING: None}, weights_of=FPN),
+    _retrofit("fpn_ours_300", FPN, STEPS),
+    _retrofit("fpn_published", FPN, FPN_PUBLISHED),
+    Experiment("fpn_ours_1000", f"retrofit/retrofit_{FPN}.py", start_from=FPN),
+    # All of the model, from ImageNet weights.
+    Experiment(f"pointrend_{ASPP}", f"pointrend_{ASPP}.py"),
+    Experiment(f"pointrend_{FPN}", f"pointrend_{FPN}.py"),
 ]
 
 
@@ -136,9 +89,7 @@ def main() -> None:
         help="folder of all experiments (default: %(default)s)",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
-    parser.add_argument(
-        "--amp", action="store_true", help="train in mixed precision, in channels_last"
-    )
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
     parser.add_argument("--list", action="store_true", help="only name the experiments")
     args = parser.parse_args()
     known = {experiment.name: experiment for experiment in EXPERIMENTS}

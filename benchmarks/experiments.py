@@ -12,11 +12,9 @@ from statistics import mean, stdev
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from benchmarks import mmseg_cascade as mmseg
 from mmseg_pointrend.config import read_config
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.points import stride16_cells
 
 METRICS = ("mIoU", "mBIoU", "mIoU_1px", "mIoU_2px", "mIoU_4px", "mIoU_8px", "mIoU_16px")
 METRICS_FILE = "metrics.json"  # there when an experiment is done
@@ -30,8 +28,6 @@ class Experiment:
         name (str): Name of the row and of its folder.
         config (str): Config file, relative to the folder of the configs.
         options (dict): Overrides of nested keys, as ``--cfg-options`` has them. Defaults to none.
-        as_mmseg (bool): Whether MMSegmentation's own PointRend takes the place of ours.
-            Defaults to False.
         start_from (str, optional): Name of the experiment whose final weights training starts
             from. Defaults to None: from the config's initialization.
         weights_of (str, optional): Name of the experiment whose final weights are tested, for
@@ -41,7 +37,6 @@ class Experiment:
     name: str
     config: str
     options: dict = field(default_factory=dict)
-    as_mmseg: bool = False
     start_from: str | None = None
     weights_of: str | None = None
 
@@ -62,7 +57,7 @@ def run_experiment(
         out (Path): Folder of all experiments; each has NAME/seed_SEED in it.
         configs (Path): Folder of the configs.
         train_tool (Path): ``tools/train.py``, run in a process of its own.
-        amp (bool): Whether to train in mixed precision, in channels_last. Defaults to False.
+        amp (bool): Whether to train in mixed precision. Defaults to False.
 
     Returns:
         dict[str, float]: The metrics, read from metrics.json if the experiment is done already.
@@ -112,10 +107,6 @@ def markdown_table(rows: Iterable[tuple[str, Sequence[dict[str, float]]]]) -> st
 
 def _config(experiment: Experiment, seed: int, configs: Path) -> Config:
     cfg = read_config(configs / experiment.config)
-    if experiment.as_mmseg:
-        points = stride16_cells(cfg.model.data_preprocessor.size)
-        cfg.model = mmseg.cascade(cfg.model, points, subdivision_steps=2)
-        cfg.custom_imports.imports.append(mmseg.__name__)
     cfg.merge_from_dict({**experiment.options, "randomness.seed": seed})
     return cfg
 
@@ -125,7 +116,7 @@ def _train(name: str, cfg: Config, work_dir: Path, train_tool: Path, amp: bool) 
     config = work_dir / "experiment.py"
     cfg.dump(config)
     command = [sys.executable, str(train_tool), str(config), "--resume"]
-    command += ["--amp", "--channels-last"] if amp else []
+    command += ["--channels-last", *(["--amp"] if amp else [])]
     command += ["--work-dir", str(work_dir)]
     # the config imports benchmarks, which is not installed
     env = {**os.environ, "PYTHONPATH": str(train_tool.parents[1])}

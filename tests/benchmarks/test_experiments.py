@@ -38,20 +38,6 @@ def test_trains_once_and_goes_on_from_other_experiments(tiny_config: Path, tmp_p
     )
 
 
-@pytest.mark.usefixtures("fresh_runs")
-def test_trains_the_point_head_of_mmsegmentation(tiny_config: Path, tmp_path: Path) -> None:
-    options = {"train_cfg.max_iters": 1, "model.test_cfg.subdivision_num_points": 5}
-    experiment = Experiment("theirs", tiny_config.name, options, as_mmseg=True)
-    assert set(METRICS) < set(
-        run_experiment(experiment, 0, tmp_path, tiny_config.parent, TRAIN_TOOL)
-    )
-    weights = read_checkpoint(tmp_path / "theirs/seed_0/iter_1.pth")["state_dict"]
-    assert "decode_head.1.fcs.2.conv.weight" in weights
-    model = Config.fromfile(tmp_path / "theirs/seed_0/experiment.py").model
-    assert model.train_cfg.num_points == 16  # crops of 64x64
-    assert model.test_cfg.subdivision_num_points == 5
-
-
 @pytest.mark.parametrize("key", ["weights_of", "start_from"])
 def test_refuses_what_is_not_trained_yet(tiny_config: Path, tmp_path: Path, key: str) -> None:
     (tmp_path / "first" / "seed_0").mkdir(parents=True)  # begun, but not done
