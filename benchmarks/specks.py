@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--ignore", type=int, default=IGNORED, help="label to leave out")
     args = parser.parse_args()
     for folder in args.folders:
-        maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(folder.glob("*.png"))]
+        maps = [
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(folder.glob("*.png"))
+        ]
         counts = [count_specks(labels, args.ignore) for labels in maps]
         print(f"{folder}: {np.mean(counts):.1f} an image, {len(counts)} images")
 
