@@ -32,7 +32,8 @@ class ImagePipeline:
 
     Attributes:
         suffix (str): The suffix of the data set's images, such as '.npy'; '' if it names none.
-        is_plain (bool): Whether images are BGR, (H, W, 3), uint8.
+        obstacle (str | None): What loads other images than BGR ones, (H, W, 3), uint8, if anything
+            does.
         is_bgr (bool): Whether the first three channels are blue, green and red rather than red,
             green and blue.
 
@@ -50,43 +51,51 @@ class ImagePipeline:
         self._after = [TRANSFORMS.build(step) for step in after]
         self._take = TRANSFORMS.build(dict(type="LoadImageFromNDArray", to_float32=to_float32))
         self.suffix = _image_suffix(tested_dataset(cfg))
-        self.is_plain = _loading_obstacle(cfg) is None
+        self.obstacle = _loading_obstacle(cfg)
         self.is_bgr = all(
             type_name(step) in PLAIN_LOADERS and step.get("imdecode_backend") != "tifffile"
             for step in loading
         )
 
     def __call__(self, image: str | Path | np.ndarray) -> dict:
-        """Load and prepare an image.
+        """Load and prepare an image: ``inputs``, (C, H, W), and ``data_samples``."""
+        return self.prepare(self.load(image))
+
+    def load(self, image: str | Path | np.ndarray) -> dict:
+        """Run the loading steps on a file, or let an array stand for what they give.
 
         Args:
-            image (str | Path | np.ndarray): A file, or an array as the loading steps give it.
+            image (str | Path | np.ndarray): A file, or an array: (H, W, 3), BGR, uint8, or with an
+                :attr:`obstacle` (H, W) or (H, W, C).
 
         Returns:
-            dict: ``inputs``, (C, H, W), and ``data_samples``, of a batch's first sample.
+            dict: What the steps give, ``img`` among it; for :meth:`prepare`.
 
         Raises:
-            InputError: If the file cannot be read, or the array is no image.
+            InputError: If the file cannot be read, or the array is no such image.
         """
-        return self.prepare(self.take(image) if isinstance(image, np.ndarray) else self.load(image))
+        if isinstance(image, str | Path):
+            return self._load_file(image)
+        if self.obstacle is None:
+            check_rgb_array(image)
+        elif not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
+            found = getattr(image, "shape", type(image).__name__)
+            raise InputError(f"An image must be an array (H, W) or (H, W, C), got {found}.")
+        return self._take({"img": image, "seg_fields": []})
 
     def read(self, path: str | Path) -> np.ndarray:
-        """The pixels of a file as the loading steps give them, (H, W) or (H, W, C).
-
-        Raises:
-            InputError: If the file cannot be read.
-        """
+        """The pixels of a file as the loading steps give them, (H, W) or (H, W, C)."""
         return self.load(path)["img"]
 
-    def load(self, path: str | Path) -> dict:
-        """Run the loading steps on a file.
+    def prepare(self, loaded: dict) -> dict:
+        """Run the steps that follow loading on what :meth:`load` has given, which stays as it is:
+        ``inputs``, (C, H, W), and ``data_samples``."""
+        results = {**loaded}
+        for step in self._after:
+            results = step(results)
+        return results
 
-        Returns:
-            dict: What they give, ``img`` among it; for :meth:`prepare`.
-
-        Raises:
-            InputError: If the file cannot be read.
-        """
+    def _load_file(self, path: str | Path) -> dict:
         refuse_truncated(path)
         results: dict | None = {"img_path": str(path), "seg_fields": []}
         for step in self._loading:
@@ -112,49 +121,10 @@ class ImagePipeline:
         refuse_dark(results["img"], path)
         return results
 
-    def take(self, image: np.ndarray) -> dict:
-        """Let an array stand for what the loading steps give.
-
-        Returns:
-            dict: As of :meth:`load`.
-
-        Raises:
-            InputError: If it is no image: (H, W, 3), BGR, uint8 if :attr:`is_plain`, else (H, W) or
-                (H, W, C).
-        """
-        if self.is_plain:
-            check_rgb_array(image)
-        elif not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
-            raise InputError(
-                f"An image must be an array of shape (H, W) or (H, W, C), got "
-                f"{getattr(image, 'shape', type(image).__name__)}."
-            )
-        return self._take({"img": image, "seg_fields": []})
-
-    def prepare(self, results: dict) -> dict:
-        """Run the steps that follow loading.
-
-        Args:
-            results (dict): What :meth:`load` or :meth:`take` has given; stays as it is.
-
-        Returns:
-            dict: ``inputs``, (C, H, W), and ``data_samples``.
-        """
-        results = {**results}
-        for step in self._after:
-            results = step(results)
-        return results
-
 
 def tested_dataset(cfg: Config) -> dict:
-    """The data set that a config tests on, without what is wrapped around it.
-
-    Args:
-        cfg (Config): A config with a ``test_dataloader``.
-
-    Returns:
-        dict: Config of the innermost data set; of several, the first one's.
-    """
+    """Config of the data set that a config tests on, without what is wrapped around it; of several,
+    the first one's."""
     dataset = cfg.test_dataloader.dataset
     while "pipeline" not in dataset and ("dataset" in dataset or "datasets" in dataset):
         dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
@@ -162,17 +132,8 @@ def tested_dataset(cfg: Config) -> dict:
 
 
 def steps_after_loading(cfg: Config) -> list[dict]:
-    """The steps of a test pipeline behind those that load files.
-
-    Args:
-        cfg (Config): A config with a ``test_dataloader``.
-
-    Returns:
-        list[dict]: Configs of transforms, for images that are loaded already.
-
-    Raises:
-        InputError: If there is no pipeline.
-    """
+    """Configs of the transforms of a test pipeline behind those that load files. Raises an
+    InputError if there is no pipeline."""
     return _split(cfg)[1]
 
 
@@ -189,20 +150,14 @@ def require_rgb_loading(cfg: Config, what: str) -> None:
     obstacle = _loading_obstacle(cfg)
     if obstacle:
         raise InputError(
-            f"{what} takes RGB images of 8 bits, but the test pipeline loads with {obstacle}, which "
-            "may give others; tools/predict.py CONFIG CHECKPOINT without --tile reads them."
+            f"{what} takes RGB images of 8 bits, but the test pipeline loads with {obstacle}, "
+            "which may give others; tools/predict.py CONFIG CHECKPOINT without --tile reads them."
         )
 
 
 def check_decoders(steps: list[dict]) -> None:
-    """See whether the decoders are installed that loading steps name as ``imdecode_backend``.
-
-    Args:
-        steps (list[dict]): Configs of transforms.
-
-    Raises:
-        InputError: If one is not; names the package to install.
-    """
+    """Raise an InputError that names the package to install if the decoder of a transform, its
+    ``imdecode_backend``, is missing."""
     for step in steps:
         decoder = step.get("imdecode_backend")
         if decoder not in DECODER_PACKAGES:
@@ -253,9 +208,8 @@ def _loading_obstacle(cfg: Config) -> str | None:
     """What loads other images than colored ones of 8 bits, if anything does."""
     loading, _ = _split(cfg)
     for number, step in enumerate(loading):
-        name = type_name(step)
-        if name not in PLAIN_LOADERS or number:
-            return name
+        if type_name(step) not in PLAIN_LOADERS or number:
+            return type_name(step)
         for key, plain in (("color_type", ("color",)), ("imdecode_backend", PLAIN_DECODERS)):
             if step.get(key, plain[0]) not in plain:
                 return f"{key}={step[key]!r}"
@@ -263,8 +217,7 @@ def _loading_obstacle(cfg: Config) -> str | None:
 
 
 def _image_suffix(dataset: dict) -> str:
-    kind = DATASETS.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
-    parameter = inspect.signature(kind).parameters.get("img_suffix") if kind else None
-    default = getattr(parameter, "default", "")
-    suffix = dataset.get("img_suffix", default)
+    kind = dataset["type"]
+    parameters = inspect.signature(DATASETS.get(kind) if isinstance(kind, str) else kind).parameters
+    suffix = dataset.get("img_suffix", getattr(parameters.get("img_suffix"), "default", ""))
     return Path(f"x{suffix}").suffix.lower() if isinstance(suffix, str) else ""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.images import read_image, write_jpeg, write_label_png, write_png
+from mmseg_pointrend.inference.images import read_image, write_label_png, write_picture
 
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
 
@@ -94,9 +94,9 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
-    write_png(tmp_path / "image.png", image)
+    write_picture(tmp_path / "image.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
-    write_jpeg(tmp_path / "image.jpg", image)
+    write_picture(tmp_path / "image.jpg", image)
     difference = read_image(tmp_path / "image.jpg").astype(int) - image
     assert np.abs(difference).mean() < 12
 
@@ -104,8 +104,8 @@ def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
 Write = Callable[[Path, np.ndarray], None]
 WRITERS = {
     "label.png": lambda path, image: write_label_png(path, image[..., 0] % 3, PALETTE),
-    "image.png": write_png,
-    "image.jpg": write_jpeg,
+    "image.png": write_picture,
+    "image.jpg": write_picture,
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.tiff import LabelTiles, write_label_tiff
+from mmseg_pointrend.inference.tiling import LabelTiles, write_label_tiff
 
 tifffile = pytest.importorskip("tifffile")
 PALETTE = [[1, 2, 3], [255, 0, 0], [0, 0, 255]]
