@@ -132,14 +132,15 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one(
     out = tmp_path / "out"
     predict_files(inferencer, [str(folder)], out)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    write_bytes = Path.write_bytes
+    save = Image.Image.save
 
-    def full_disk(target: Path, content: bytes) -> None:
-        write_bytes(target, content[:20] if "b.png" in target.name else content)
+    def full_disk(image: Image.Image, target: Path, *args: object, **settings: object) -> None:
         if "b.png" in target.name:
+            target.write_bytes(b"half of it")
             raise OSError(28, "No space left on device")
+        save(image, target, *args, **settings)
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(Image.Image, "save", full_disk)
     failures = predict_files(inferencer, [str(folder)], out)
     assert len(failures) == 1
     assert "b.png" in failures[0]
