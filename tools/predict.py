@@ -1,4 +1,4 @@
-"""Predict images with a trained or an exported model.
+"""Predict images and videos with a trained or an exported model.
 
 tools/predict.py CONFIG CHECKPOINT INPUT... --out DIR [--show-points]
 tools/predict.py MODEL [CHECKPOINT.pth] INPUT... --out DIR   (a model of the zoo, by its name)
@@ -22,7 +22,7 @@ from mmseg_pointrend.inference.tiling import Tiling
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Predict images and write masks and overlays.")
+    parser = argparse.ArgumentParser(description="Write masks and overlays of images and videos.")
     parser.add_argument(
         "model",
         metavar="CONFIG | MODEL.onnx",
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         "inputs",
         nargs="+",
         metavar="[CHECKPOINT] INPUT",
-        help="image files, folders or globs; before them the checkpoint of a config",
+        help="images, videos, folders or globs; before them the checkpoint of a config",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(

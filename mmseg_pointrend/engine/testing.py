@@ -9,13 +9,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
-from ..checkpoints.fitting import check_weights, read_checkpoint
+from ..checkpoints.fitting import bare_segmentor, check_weights, read_checkpoint
 from ..checkpoints.loading import checkpoints_as_data
 from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
 from ..segmentors import use_label_segmentor
+from .alignment import warn_once_if_misaligned
 from .training import HOOKS, log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
@@ -85,6 +86,7 @@ def run_test(
             runner = Runner.from_cfg(cfg)
             dataset = runner.test_loop.dataloader.dataset
         log_missing_parts(runner, "test_dataloader", HOOKS)
+        warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         if out is None:
             return runner.test()

@@ -7,23 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from ..errors import InputError
-from .inputs import Source, check_array, each_image
-from .progress import progress_bar
+from .inputs import Source, each_image
 from .segmentation import Segmentation
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
     from ..visualization import Explanation
-    from .onnx_model import OnnxModel
 
 
 class PointRendInferencer:
     """Segments images with a trained model, or with an exported one and without PyTorch.
 
-    It may be called from several threads at once.
+    It may be called from several threads at once. An image is an array, (H, W, 3), BGR, uint8, or
+    (H, W) or (H, W, C) if the config loads such images; or what :meth:`load` returns. The methods
+    raise an InputError for an image that cannot be read, is none of these or does not fit into
+    memory, and for results that the model does not have.
 
     Args:
         model (str | Path | Config): Name of a model of our zoo, such as
@@ -64,30 +67,23 @@ class PointRendInferencer:
         overrides: dict | None = None,
     ) -> None:
         if is_exported(model):
-            settings = {
-                "weights": weights is not None,
-                "dtype": dtype != "float32",
-                "channels_last": channels_last,
-                "compile": compile,
-                "allow_partial": allow_partial,
-                "trust_checkpoint": trust_checkpoint,
-                "overrides": bool(overrides),
-            }
-            given = [name for name, is_given in settings.items() if is_given]
-            self.predictor = _exported_model(model, device, given)
+            options = dict(weights=weights, channels_last=channels_last, compile=compile)
+            options.update(dtype=dtype != "float32", allow_partial=allow_partial)
+            options.update(trust_checkpoint=trust_checkpoint, overrides=overrides)
+            given = [name for name, value in options.items() if value]
+            if given:
+                raise InputError(
+                    f"{model} is an exported model, which takes no {', '.join(given)}."
+                )
+            from .onnx_model import OnnxModel
+
+            self.predictor = OnnxModel(model, device)
         else:
             cfg, weights = _config_and_weights(model, weights, overrides)
             from .torch_model import TorchModel
 
             self.predictor = TorchModel(
-                cfg,
-                weights,
-                device,
-                dtype=dtype,
-                channels_last=channels_last,
-                compile=compile,
-                allow_partial=allow_partial,
-                trust=trust_checkpoint,
+                cfg, weights, device, dtype, channels_last, compile, allow_partial, trust_checkpoint
             )
         self.classes, self.palette = tuple(self.predictor.classes), self.predictor.palette
 
@@ -99,34 +95,26 @@ class PointRendInferencer:
         points: bool = False,
         progress: bool = True,
     ) -> list[Segmentation]:
-        """Segment images and keep all results; see :meth:`iterate` for many.
+        """Segment images and keep all results; takes the arguments of :meth:`iterate`.
 
         Args:
-            images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, an array
-                as OpenCV reads it, (H, W, 3), BGR, uint8, or any number of these.
-            batch_size (int): Images of one size that are predicted together. Defaults to 1.
-            logits (bool): Whether to give the logits too. Defaults to False.
-            points (bool): Whether to give the points of each rendering step too. Defaults to False.
-            progress (bool): Whether to show a progress bar on stderr if rich is installed. Defaults
-                to True.
+            progress (bool): Whether to show a progress bar on stderr. Defaults to True.
 
         Returns:
             list[Segmentation]: The segmentation of each image, in their order.
-
-        Raises:
-            InputError: If an image cannot be read or is none, or the model has no such result.
         """
-        # what a folder or a pattern holds shows on the way
+        # how many images a folder or a pattern holds shows on the way
         is_counted = isinstance(images, list | tuple) and all(
             isinstance(image, np.ndarray) for image in images
         )
-        total = len(images) if is_counted else None
-        results = []
-        with progress_bar(total, progress) as bar:
-            for result in self.iterate(images, batch_size, logits, points):
-                results.append(result)
-                bar.advance()
-        return results
+        results = track(
+            self.iterate(images, batch_size, logits, points),
+            "predicting",
+            total=len(images) if is_counted else None,
+            console=Console(stderr=True),
+            disable=not progress,
+        )
+        return list(results)
 
     def iterate(
         self,
@@ -135,70 +123,48 @@ class PointRendInferencer:
         logits: bool = False,
         points: bool = False,
     ) -> Iterator[Segmentation]:
-        """Segment images one after the other.
-
-        No more images are read than make up a batch, and no result is kept.
+        """Segment images one after the other; no more are read than make up a batch.
 
         Args:
-            images (str | Path | np.ndarray | Iterable): As :meth:`__call__` takes them.
+            images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, a video,
+                an array, or any number of these.
             batch_size (int): Images of one size that are predicted together. Defaults to 1.
             logits (bool): Whether to give the logits too. Defaults to False.
             points (bool): Whether to give the points of each rendering step too. Defaults to False.
 
         Yields:
             Segmentation: The segmentation of each image, in their order.
-
-        Raises:
-            InputError: If an image cannot be read or is none, or the model has no such result.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size={batch_size!r} is no number of images, 1 or more.")
-        arrays = each_image(images)
-        while batch := [*islice(arrays, batch_size)]:
+            raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
+        sources = each_image(images, self.predictor.suffix)
+        while batch := [self.load(source) for source in islice(sources, batch_size)]:
             yield from self.segment_batch(batch, logits, points)
 
+    def load(self, image: str | Path | np.ndarray) -> dict:
+        """Load an image file as the config says, or let an array stand for what that gives: a dict
+        with ``img``, (H, W) or (H, W, C), and what else the loading steps give."""
+        return self.predictor.load(image)
+
     def segment_batch(
-        self, images: Sequence[np.ndarray], logits: bool = False, points: bool = False
+        self, images: Sequence[np.ndarray | dict], logits: bool = False, points: bool = False
     ) -> list[Segmentation]:
-        """Segment arrays, those of one size together.
-
-        Args:
-            images (Sequence[np.ndarray]): BGR images, (H, W, 3), uint8, of any sizes.
-            logits (bool): Whether to give the logits too. Defaults to False.
-            points (bool): Whether to give the points of each rendering step too. Defaults to False.
-
-        Returns:
-            list[Segmentation]: The segmentation of each image, in their order.
-
-        Raises:
-            InputError: If an array is no such image, does not fit into memory, or the model has no
-                such result.
-        """
-        for image in images:
-            check_array(image)
+        """Segment images of any sizes, those of one size together; see :meth:`iterate`."""
+        images = [self._loaded(image) for image in images]
+        shapes = [image["img"].shape for image in images]
         results: dict[int, Segmentation] = {}
         # Those of one size alone: padding would change what a network sees, and so the labels.
-        for shape in dict.fromkeys(image.shape for image in images):
-            same = [k for k, image in enumerate(images) if image.shape == shape]
+        for shape in dict.fromkeys(shapes):
+            same = [k for k, other in enumerate(shapes) if other == shape]
             found = self.predictor.segment_batch([images[k] for k in same], logits)
             results.update(zip(same, found, strict=True))
-        if points:
-            for k, image in enumerate(images):
-                results[k].points = self._points(image)
+        for k, result in results.items() if points else ():
+            size = np.array(result.labels.shape[::-1], dtype=np.float32)
+            result.points = [step.xy / size for step in self.explain(images[k]).steps]
         return [results[k] for k in range(len(images))]
 
-    def segment(self, image: np.ndarray) -> np.ndarray:
-        """Label every pixel of an image.
-
-        Args:
-            image (np.ndarray): BGR image, (H, W, 3), uint8, as OpenCV reads it.
-
-        Returns:
-            np.ndarray: Class indices, (H, W), int64.
-
-        Raises:
-            InputError: If the array is no such image or does not fit into memory.
-        """
+    def segment(self, image: np.ndarray | dict) -> np.ndarray:
+        """Label every pixel of an image: class indices, (H, W), int64."""
         return self.segment_batch([image])[0].labels
 
     @property
@@ -206,40 +172,21 @@ class PointRendInferencer:
         """Whether the model can tell its points: an exported one cannot."""
         return hasattr(self.predictor, "explain")
 
-    def explain(self, image: np.ndarray) -> "Explanation":
-        """Label an image and tell what the coarse head saw and where the points fell.
-
-        Args:
-            image (np.ndarray): BGR image, (H, W, 3), uint8.
-
-        Returns:
-            Explanation: Coarse labels, points of each step, final labels.
-
-        Raises:
-            InputError: If the model has no :class:`PointRendHead`, or is an exported one.
-        """
-        check_array(image)
+    def explain(self, image: np.ndarray | dict) -> "Explanation":
+        """Label an image and tell what the coarse head saw and where the points fell."""
         if not self.can_explain:
-            raise InputError("An exported model keeps its points to itself; use its checkpoint.")
-        return self.predictor.explain(image)
+            raise InputError("An exported model does not tell its points; use its checkpoint.")
+        return self.predictor.explain(self._loaded(image))
 
-    def _points(self, image: np.ndarray) -> list[np.ndarray]:
-        height, width = image.shape[:2]
-        size = np.array([width, height], dtype=np.float32)
-        return [step.xy / size for step in self.explain(image).steps]
+    def _loaded(self, image: np.ndarray | dict) -> dict:
+        if isinstance(image, str | PathLike):
+            raise InputError(f"{image}: call the inferencer itself for files, or load() first.")
+        return image if isinstance(image, dict) else self.load(image)
 
 
 def is_exported(model: object) -> bool:
     """Whether a model is the path of an exported one, which needs no PyTorch."""
     return isinstance(model, str | PathLike) and Path(model).suffix.lower() == ".onnx"
-
-
-def _exported_model(model: str | PathLike, device: str | None, settings: list[str]) -> "OnnxModel":
-    if settings:
-        raise InputError(f"{model} is an exported model, which takes no {', '.join(settings)}.")
-    from .onnx_model import OnnxModel
-
-    return OnnxModel(model, device)
 
 
 def _config_and_weights(
@@ -251,16 +198,12 @@ def _config_and_weights(
         raise InputError(
             f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
         ) from error
-    if not isinstance(weights, str | PathLike | None):
-        raise InputError(f"weights is the path of a checkpoint, not a {type(weights).__name__}.")
-    if not isinstance(overrides, dict | None):
-        raise InputError(f"overrides is a dict of settings, not a {type(overrides).__name__}.")
+    if not isinstance(model, str | PathLike):
+        if overrides or weights is None:
+            raise InputError("A Config needs weights and takes no overrides; change it itself.")
+        return model, weights
     from ..checkpoints.zoo import fetch_weights, find_config
     from ..config import read_config
 
-    if isinstance(model, str | PathLike):
-        cfg = read_config(find_config(model), overrides)
-        return cfg, fetch_weights(str(model)) if weights is None else weights
-    if overrides or weights is None:
-        raise InputError("A Config needs weights and takes no overrides; change it itself.")
-    return model, weights
+    cfg = read_config(find_config(model), overrides)
+    return cfg, fetch_weights(str(model)) if weights is None else weights

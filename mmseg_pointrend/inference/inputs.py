@@ -1,30 +1,32 @@
-"""The images that a user names or hands over."""
+"""The images and videos that a user names or hands over."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import InputError
-from .images import read_image
+from .images import PILLOW
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
-
-# What to do with the images that people try most.
-PILLOW = "Of Pillow's images take np.asarray(image.convert('RGB'))[..., ::-1]."
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 Source = str | PathLike | np.ndarray
 
 
-def find_images(inputs: Iterable[str | Path]) -> dict[Path, Path]:
+def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Path]:
     """Find the images that files, folders and patterns name.
 
     Links to folders inside of a folder are not followed: they may lead anywhere, or in a circle.
 
     Args:
         inputs (Iterable[str | Path]): Paths of files, of folders (searched in depth for image
-            files) or glob patterns.
+            files) or glob patterns. Videos are found by name or pattern only.
+        suffix (str): The suffix of a model's images, such as '.npy'. If it is no usual one, folders
+            are searched for it alone. Defaults to ''.
 
     Returns:
         dict[Path, Path]: For each image, in order, the path of its outputs below the output folder,
@@ -33,67 +35,87 @@ def find_images(inputs: Iterable[str | Path]) -> dict[Path, Path]:
     Raises:
         InputError: If an input matches nothing.
     """
+    suffixes = IMAGE_SUFFIXES if suffix in {"", *IMAGE_SUFFIXES} else {suffix}
     found: dict[Path, Path] = {}
     for name in inputs:
-        matches = _matches(str(name))
+        matches = _matches(str(name), suffixes)
         if not matches:
             raise InputError(f"{name}: no such image, or no image in it.")
         found.update({p: target.with_suffix("") for p, target in matches.items()})
     return found
 
 
-def each_image(images: Source | Iterable[Source]) -> Iterator[np.ndarray]:
-    """Give images one by one, and read none before it is asked for.
+def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[Path | np.ndarray]:
+    """Give images one by one, and search for none before it is asked for.
 
     Args:
         images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, an array, or
             any number of these.
+        suffix (str): As of :func:`find_images`. Defaults to ''.
 
     Yields:
-        np.ndarray: BGR image, (H, W, 3), uint8; arrays are given as they are.
+        Path | np.ndarray: The path of an image, an array as it was given, or a video's frame.
 
     Raises:
-        InputError: If one is nothing of that, or cannot be read.
+        InputError: If one is nothing of that.
     """
     if isinstance(images, np.ndarray):
         yield images
     elif isinstance(images, str | PathLike):
-        yield from map(read_image, find_images([images]))
+        for path in find_images([images], suffix):
+            yield from read_frames(path) if is_video(path) else (path,)
     elif isinstance(images, Iterable):
         for image in images:
             if isinstance(image, Iterable) and not isinstance(image, str | np.ndarray):
                 raise InputError(
-                    f"An image is a path or an array, not a {type(image).__name__}. {PILLOW}"
+                    f"An image must be a path or an array, got {type(image).__name__}. {PILLOW}"
                 )
-            yield from each_image(image)
+            yield from each_image(image, suffix)
     else:
-        raise InputError(f"Images are paths or arrays, not a {type(images).__name__}. {PILLOW}")
+        raise InputError(f"Images must be paths or arrays, got {type(images).__name__}. {PILLOW}")
 
 
-def check_array(image: np.ndarray) -> None:
-    """Refuse an array that is no image.
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
-    Raises:
-        InputError: If it is not (H, W, 3), uint8, or is empty.
+
+def count_frames(path: Path) -> int:
+    """How many frames a video says it has; 0 if it says nothing."""
+    with _video(path) as video:
+        return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def read_frames(path: Path) -> Iterator[np.ndarray]:
+    """Give the frames of a video one by one: BGR, (H, W, 3), uint8.
+
+    Raises an InputError if OpenCV can read none.
     """
-    if not isinstance(image, np.ndarray):
-        raise InputError(
-            f"A {type(image).__name__} is no array; call the inferencer itself for files. {PILLOW}"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(
-            f"An array of shape {image.shape} and type {image.dtype} is no image; it has to be "
-            "(H, W, 3), BGR, uint8."
-        )
+    with _video(path) as video:
+        is_read, frame = video.read()
+        if not is_read:
+            raise InputError(f"{path}: not a video that OpenCV can read.")
+        while is_read:
+            yield frame
+            is_read, frame = video.read()
 
 
-def _matches(name: str) -> dict[Path, Path]:
+@contextmanager
+def _video(path: Path) -> Iterator[cv2.VideoCapture]:
+    video = cv2.VideoCapture(str(path))
+    try:
+        yield video
+    finally:
+        video.release()
+
+
+def _matches(name: str, suffixes: set[str]) -> dict[Path, Path]:
     if not name:
         raise InputError("An input is an empty name; name a file, a folder or a pattern.")
     path = Path(name)
     try:
         if path.is_dir():
-            members = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            members = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
             return {p: p.relative_to(path) for p in members if p.is_file()}
         if path.exists():
             return {path: Path(path.name)}

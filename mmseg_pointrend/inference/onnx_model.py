@@ -3,15 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from .images import check_rgb_array, read_image
 from .segmentation import Segmentation
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 # Under which tools/export.py writes what belongs to the graph into the file's metadata, as JSON.
 METADATA_KEY = "mmseg_pointrend"
@@ -30,11 +27,14 @@ class OnnxModel:
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
         palette (list[list[int]]): RGB color of each class.
+        suffix, is_bgr, obstacle: As of ``ImagePipeline``; graphs take RGB images of 8 bits.
 
     Raises:
         InputError: If ONNX Runtime is missing or has no such device, or the file is missing, no
             ONNX model or none of ours.
     """
+
+    suffix, is_bgr, obstacle = "", True, None
 
     def __init__(
         self, path: str | Path, device: str | None = None, threads: int | None = None
@@ -42,12 +42,18 @@ class OnnxModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{path}: no such model file.")
-        runtime = _import_runtime()
+        try:
+            import onnxruntime as runtime
+        except ImportError as error:
+            raise InputError(
+                "Exported models need ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu "
+                "for a GPU."
+            ) from error
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
         if threads is not None:
             if threads < 1:
-                raise InputError(f"threads={threads} is no number of threads, 1 or more.")
+                raise InputError(f"threads must be an integer >= 1, got {threads}.")
             options.intra_op_num_threads = threads
         providers = _providers(device, runtime.get_available_providers())
         try:
@@ -72,6 +78,14 @@ class OnnxModel:
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
+    def load(self, image: str | Path | np.ndarray) -> dict:
+        """Read a file, or check an array: a dict with ``img``, BGR, (H, W, 3), uint8. Raises an
+        InputError if the file cannot be read, or the array is no such image."""
+        if isinstance(image, str | Path):
+            return {"img": read_image(image)}
+        check_rgb_array(image)
+        return {"img": image}
+
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that the graph resizes an image of ``size`` to."""
         if self._resize is None:
@@ -83,46 +97,37 @@ class OnnxModel:
         return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
     def segment_batch(
-        self, images: Sequence[np.ndarray], logits: bool = False
+        self, images: Sequence[np.ndarray | dict], logits: bool = False
     ) -> list[Segmentation]:
-        """Label every pixel of some images.
+        """Label every pixel of images of one size.
 
         Args:
-            images (Sequence[np.ndarray]): BGR images of one size, (H, W, 3), uint8.
+            images (Sequence[np.ndarray | dict]): BGR images, (H, W, 3), uint8, or what
+                :meth:`load` gave.
             logits (bool): Whether to give the logits too. Defaults to False.
 
         Returns:
             list[Segmentation]: The segmentation of each image, at its own size.
 
         Raises:
-            InputError: If the model was exported without logits, or the images do not fit into
-                memory.
+            InputError: If the model was exported without logits, or ONNX Runtime fails, such as
+                for want of memory.
         """
         if logits and "logits" not in self._outputs:
             raise InputError(f"{self.path} gives labels alone; export it with --logits.")
-        pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in images])
+        arrays = [image["img"] if isinstance(image, dict) else image for image in images]
+        pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in arrays])
         try:
             outputs = self._session.run(
                 ["labels", "logits"] if logits else ["labels"], {"images": pixels}
             )
         except Exception as error:  # as above
-            height, width = images[0].shape[:2]
+            height, width = pixels.shape[-2:]
             raise InputError(
                 f"{self.path} cannot segment {len(images)} images of {width}x{height} pixels "
                 f"({_first_line(error)})."
             ) from error
         return [Segmentation(*parts) for parts in zip(*outputs, strict=True)]
-
-
-def _import_runtime() -> "onnxruntime":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            "Exported models need ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu for a "
-            "GPU."
-        ) from error
-    return onnxruntime
 
 
 def _providers(device: str | None, available: Sequence[str]) -> list:
@@ -132,7 +137,7 @@ def _providers(device: str | None, available: Sequence[str]) -> list:
     if kind == "cpu":
         return [cpu]
     if kind != "cuda" or not (index or "0").isdecimal():
-        raise InputError(f"device={device!r}: choose 'cpu', 'cuda' or 'cuda:N'.")
+        raise InputError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
     if cuda not in available:
         raise InputError(f"device={device!r}: this ONNX Runtime runs on {', '.join(available)}.")
     return [(cuda, {"device_id": int(index or 0)}), cpu]

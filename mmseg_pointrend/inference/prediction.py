@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
 
 from ..errors import InputError
-from .images import read_image, write_jpeg, write_label_png, write_png
-from .inputs import find_images
-from .overlay import overlay
-from .progress import progress_bar
-from .tiff import write_label_tiff
-from .tiling import Tiling, predict_tiles
+from .images import write_label_png, write_picture
+from .inputs import count_frames, find_images, is_video, read_frames
+from .overlay import as_picture, overlay
+from .tiling import Tiling, predict_tiles, write_label_tiff
 
 if TYPE_CHECKING:
     from .inferencer import PointRendInferencer
+
+Job = tuple[Path, Path]  # an image, and what its outputs are called without their endings
 
 
 def predict_files(
@@ -28,11 +30,12 @@ def predict_files(
     batch_size: int = 1,
     tiling: Tiling | None = None,
 ) -> list[str]:
-    """Predict image files and write the masks.
+    """Predict image files and videos, and write the masks.
 
     Writes for each image NAME.png, a palette PNG of class indices at the image's own size, and
-    NAME_overlay.jpg; images found in a folder keep their place below it. What cannot be read or
-    predicted is reported, the others are done all the same.
+    NAME_overlay.jpg; images found in a folder keep their place below it. Of a video it writes a
+    mask for each frame, NAME/000000.png and so on. What cannot be read or predicted is reported,
+    the others are done all the same.
 
     Args:
         inferencer (PointRendInferencer): The model.
@@ -53,113 +56,137 @@ def predict_files(
             leave ``out``, or the settings exclude each other.
     """
     if batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: a batch has at least one image.")
+        raise InputError(f"--batch-size must be an integer >= 1, got {batch_size}.")
     if tiling is not None and (show_points or batch_size > 1):
         raise InputError("--tile goes with neither --show-points nor --batch-size.")
     if show_points and not inferencer.can_explain:
-        raise InputError("--show-points needs a checkpoint; exported models tell no points.")
+        raise InputError("--show-points needs a checkpoint; exported models do not tell points.")
     if tiling is not None:
+        _refuse_other_than_rgb(inferencer, "--tile reads")
         _refuse_resizing(inferencer, tiling, (tiling.tile, tiling.tile))
-    images, out = find_images(inputs), Path(out)
+    images, out = find_images(inputs, inferencer.predictor.suffix), Path(out)
+    videos = [path for path in images if is_video(path)]
+    if videos and (tiling is not None or show_points):
+        raise InputError(f"--tile and --show-points are for images, not for {videos[0]}.")
     endings = (".tif",) if tiling else (".png", "_overlay.jpg", "_points.png")[: 2 + show_points]
     _refuse_bad_targets(images, out, endings)
-    jobs = iter([(path, out / target) for path, target in images.items()])
-    failures: list[str] = []
-    with progress_bar(len(images)) as bar:
+    with Progress(console=Console(stderr=True)) as bar:
+        total = len(images) - len(videos) + sum(map(count_frames, videos))
+        run = _Run(inferencer, bar, total)
+        for path in videos:
+            run.predict_video((path, out / images.pop(path)), batch_size)
+        jobs = ((path, out / target) for path, target in images.items())
         while batch := [*islice(jobs, batch_size)]:
             if tiling is None:
-                failed = _predict_whole(inferencer, batch, show_points)
+                run.predict_whole(batch, show_points)
             else:
-                failed = _predict_tiled(inferencer, batch, tiling)
-            for message in failed:
-                bar.say(f"failed {message}")
-            bar.advance(len(batch))
-            failures += failed
-    return failures
+                run.predict_tiled(batch[0], tiling)
+    return run.failures
 
 
-def _predict_tiled(
-    inferencer: "PointRendInferencer", jobs: Sequence[tuple[Path, Path]], tiling: Tiling
-) -> list[str]:
-    """Predict and write images; returns what failed."""
-    failures: list[str] = []
-    for path, target in jobs:
-        with _noting(failures, path):
-            tiles = predict_tiles(inferencer.segment, path, tiling)
+class _Run:
+    """A call of :func:`predict_files`: its model, what is shown, and what has failed."""
+
+    def __init__(self, inferencer: "PointRendInferencer", bar: Progress, total: int) -> None:
+        self.inferencer = inferencer
+        self.failures: list[str] = []
+        self._bar = bar
+        self._task = bar.add_task("predicting", total=total)
+
+    def predict_tiled(self, job: Job, tiling: Tiling) -> None:
+        path, target = job
+        with self._noting(path):
+            tiles = predict_tiles(self.inferencer.segment, path, tiling)
             window = tiling.window(tiles.size)
             if window != tiles.size:
-                _refuse_resizing(inferencer, tiling, window)
-            write_label_tiff(_with_ending(target, ".tif"), tiles, inferencer.palette)
-    return failures
+                _refuse_resizing(self.inferencer, tiling, window)
+            write_label_tiff(_with_ending(target, ".tif"), tiles, self.inferencer.palette)
+        self._bar.advance(self._task)
 
+    def predict_video(self, job: Job, batch_size: int) -> None:
+        path, target = job
+        with self._noting(path):
+            _refuse_other_than_rgb(self.inferencer, f"{path}: a video has")
+            frames, done = read_frames(path), 0
+            while batch := [*islice(frames, batch_size)]:
+                for result in self.inferencer.segment_batch(batch):
+                    write_label_png(
+                        target / f"{done:06d}.png", result.labels, self.inferencer.palette
+                    )
+                    done += 1
+                self._bar.advance(self._task, len(batch))
+            if done < count_frames(path):
+                self._say(f"{path}: only {done} of {count_frames(path)} frames can be read.")
 
-def _predict_whole(
-    inferencer: "PointRendInferencer", jobs: Sequence[tuple[Path, Path]], show_points: bool
-) -> list[str]:
-    """Read, predict and write images; returns what failed."""
-    failures: list[str] = []
-    images: dict[tuple[Path, Path], np.ndarray] = {}
-    for path, target in jobs:
-        with _noting(failures, path):
-            images[path, target] = read_image(path)
-    labels: dict[tuple[Path, Path], np.ndarray] = {}
-    if show_points:
+    def predict_whole(self, jobs: Sequence[Job], show_points: bool) -> None:
+        images: dict[Job, dict] = {}
+        for job in jobs:
+            with self._noting(job[0]):
+                images[job] = self.inferencer.load(job[0])
+        found = {} if show_points else self._segment_together(images)
         for (path, target), image in images.items():
-            with _noting(failures, path):
-                labels[path, target] = _explain(inferencer, image, target)
-    else:
-        labels = _segment(inferencer, images, failures)
-    for (path, target), mask in labels.items():
-        with _noting(failures, path):
-            painted = overlay(images[path, target], mask, inferencer.palette)
-            write_jpeg(_with_ending(target, "_overlay.jpg"), painted)
-            write_label_png(_with_ending(target, ".png"), mask, inferencer.palette)
-    return failures
+            with self._noting(path):
+                picture = as_picture(image["img"], self.inferencer.predictor.is_bgr)
+                if show_points:
+                    labels = self._explain(image, picture, target)
+                else:
+                    labels = found.get((path, target))
+                    labels = self.inferencer.segment(image) if labels is None else labels
+                write_label_png(_with_ending(target, ".png"), labels, self.inferencer.palette)
+                if picture.shape[:2] == labels.shape:
+                    painted = overlay(picture, labels, self.inferencer.palette)
+                    write_picture(_with_ending(target, "_overlay.jpg"), painted)
+                else:
+                    self._say(f"{path}: no overlay, its mask has another size than its bands.")
+        self._bar.advance(self._task, len(jobs))
 
+    def _segment_together(self, images: dict[Job, dict]) -> dict[Job, np.ndarray]:
+        """Labels of a batch, or nothing: one by one shows which image fails."""
+        if len(images) > 1:
+            try:
+                found = self.inferencer.segment_batch([*images.values()])
+                return {job: result.labels for job, result in zip(images, found, strict=True)}
+            except (InputError, MemoryError):
+                pass
+        return {}
 
-def _segment(
-    inferencer: "PointRendInferencer",
-    images: dict[tuple[Path, Path], np.ndarray],
-    failures: list[str],
-) -> dict[tuple[Path, Path], np.ndarray]:
-    """Labels of images, without those that cannot be predicted, which are noted."""
-    if len(images) > 1:
+    def _explain(self, image: dict, picture: np.ndarray, target: Path) -> np.ndarray:
+        """Draw how the labels of an image come about, and return them."""
+        # not at the top: exported models go without Matplotlib and PyTorch
+        from ..visualization import explain_figure, figure_to_image
+
+        explanation = self.inferencer.explain(image)
+        figure = explain_figure(picture, explanation, self.inferencer.palette)
+        write_picture(_with_ending(target, "_points.png"), figure_to_image(figure))
+        return explanation.labels
+
+    @contextmanager
+    def _noting(self, path: Path) -> Iterator[None]:
+        """Note what goes wrong with an image, instead of raising it."""
         try:
-            found = inferencer.segment_batch([*images.values()])
-            return {job: result.labels for job, result in zip(images, found, strict=True)}
-        except (InputError, MemoryError):
-            pass  # which of them it was shows one by one
-    labels = {}
-    for (path, target), image in images.items():
-        with _noting(failures, path):
-            labels[path, target] = inferencer.segment(image)
-    return labels
+            yield
+        except (InputError, MemoryError) as error:
+            reason = str(error) or "not enough memory."
+            name = str(InputError(str(path)))  # as it is escaped in messages
+            self.failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
+            self._say(f"failed {self.failures[-1]}")
 
-
-def _explain(inferencer: "PointRendInferencer", image: np.ndarray, target: Path) -> np.ndarray:
-    """Draw how the labels of an image come about, and return them."""
-    # not at the top: exported models go without Matplotlib and PyTorch
-    from ..visualization import explain_figure, figure_to_image
-
-    explanation = inferencer.explain(image)
-    figure = explain_figure(image, explanation, inferencer.palette)
-    write_png(_with_ending(target, "_points.png"), figure_to_image(figure))
-    return explanation.labels
-
-
-@contextmanager
-def _noting(failures: list[str], path: Path) -> Iterator[None]:
-    """Note what goes wrong with an image, instead of raising it."""
-    try:
-        yield
-    except (InputError, MemoryError) as error:
-        reason = str(error) or "not enough memory."
-        name = str(InputError(str(path)))  # as it is escaped in messages
-        failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
+    def _say(self, message: str) -> None:
+        # As it is, in one piece: a name may look like markup or be longer than a line.
+        print_line = self._bar.console.print
+        print_line(message, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_ending(target: Path, ending: str) -> Path:
     return target.with_name(target.name + ending)
+
+
+def _refuse_other_than_rgb(inferencer: "PointRendInferencer", subject: str) -> None:
+    obstacle = inferencer.predictor.obstacle
+    if obstacle is not None:
+        raise InputError(
+            f"{subject} RGB images of 8 bits, but the test pipeline loads with {obstacle}."
+        )
 
 
 def _refuse_resizing(
@@ -186,7 +213,7 @@ def _refuse_bad_targets(images: dict[Path, Path], out: Path, endings: Sequence[s
             raise InputError(
                 f"{out / target.parent} is a link that leads out of {out}; choose another --out."
             )
-        for ending in endings:
+        for ending in ("",) if is_video(path) else endings:
             written = out / _with_ending(target, ending)
             if written.resolve() in sources:
                 raise InputError(

@@ -1,6 +1,6 @@
 """Predicting images that are too large to be predicted at once, in overlapping windows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .images import read_image
-from .tiff import LabelTiles
+from ..files import replacing
+from .images import full_palette, label_bytes, read_image
 from .windows import WindowReader
 
 # What the sides of a TIFF's tiles are multiples of.
@@ -17,17 +17,32 @@ TIFF_SIDE = 16
 
 
 class Span(NamedTuple):
-    """A window along one axis, in pixels.
-
-    Attributes:
-        start (int): Its first pixel.
-        stop (int): The pixel behind its last.
-        kept (slice): The part of the image whose labels are taken from it.
-    """
+    """A window along one axis: its first pixel, the one behind its last, and the part of the image
+    whose labels are taken from it."""
 
     start: int
     stop: int
     kept: slice
+
+    @property
+    def inner(self) -> slice:
+        """What is kept, in pixels of the window."""
+        return slice(self.kept.start - self.start, self.kept.stop - self.start)
+
+
+class LabelTiles(NamedTuple):
+    """A label map in tiles.
+
+    Attributes:
+        size (tuple[int, int]): (height, width) of the map in pixels.
+        tile (tuple[int, int]): (height, width) of a tile in pixels, multiples of 16. Those at the
+            lower and right edges of the map may be smaller.
+        tiles (Iterable[np.ndarray]): Class indices of each tile, row by row.
+    """
+
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    tiles: Iterable[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,24 +55,17 @@ class Tiling:
             its edge a window sees little around a pixel. The image's own edges are kept.
 
     Raises:
-        InputError: If a size makes no sense, or windows without the overlap are no tiles of a TIFF.
+        InputError: If windows without the overlap cannot be tiles of a TIFF.
     """
 
     tile: int
     overlap: int
 
     def __post_init__(self) -> None:
-        if self.tile < 1 or self.overlap < 0:
+        if not 0 <= self.overlap < self.tile or self.overlap % 2 or self.step % TIFF_SIDE:
             raise InputError(
-                f"--tile {self.tile} --overlap {self.overlap}: a tile has a side of at least one "
-                "pixel, and the overlap is not negative."
-            )
-        if self.overlap >= self.tile:
-            raise InputError(f"--overlap {self.overlap} has to be smaller than --tile {self.tile}.")
-        if self.overlap % 2 or self.step % TIFF_SIDE:
-            raise InputError(
-                f"--tile {self.tile} --overlap {self.overlap}: the overlap has to be even, and "
-                f"their difference, {self.step}, a multiple of {TIFF_SIDE}; 2048 and 256 are."
+                f"--overlap must be even, >= 0 and smaller than --tile by a multiple of "
+                f"{TIFF_SIDE}, got --tile {self.tile} --overlap {self.overlap}; 2048 and 256 are."
             )
 
     @property
@@ -71,9 +79,7 @@ class Tiling:
 
     def kept(self, length: int) -> int:
         """Pixels that are kept of each window along an axis: all if it fits, in TIFF's sizes."""
-        if length <= self.tile:
-            return -(-length // TIFF_SIDE) * TIFF_SIDE
-        return self.step
+        return self.step if length > self.tile else -(-length // TIFF_SIDE) * TIFF_SIDE
 
     def spans(self, length: int) -> list[Span]:
         """Windows along an axis of an image of ``length`` pixels, one if it fits."""
@@ -90,7 +96,7 @@ class Tiling:
 def predict_tiles(
     segment: Callable[[np.ndarray], np.ndarray], path: Path, tiling: Tiling
 ) -> LabelTiles:
-    """Predict an image file window by window.
+    """Predict an image file window by window, so that nothing larger is ever in memory.
 
     Args:
         segment (Callable): Labels, (H, W), of a BGR image, (H, W, 3), uint8.
@@ -98,7 +104,7 @@ def predict_tiles(
         tiling (Tiling): How it is cut. An image that fits one tile is predicted as a whole.
 
     Returns:
-        LabelTiles: Its labels. Nothing larger than a window is ever in memory.
+        LabelTiles: Its labels, each tile predicted when it is asked for.
 
     Raises:
         InputError: If the file cannot be read; from the tiles, too, if that turns out late.
@@ -115,16 +121,38 @@ def predict_tiles(
         for row in rows:
             before = None
             for column in columns:
-                if before is None or column.start != before.start:
+                if before != column.start:
                     labels = segment(reader.read(row.start, row.stop, column.start, column.stop))
-                before = column
-                yield labels[_within(row), _within(column)]
+                before = column.start
+                yield labels[row.inner, column.inner]
 
-    return LabelTiles(
-        size=(height, width), tile=(tiling.kept(height), tiling.kept(width)), tiles=tiles()
-    )
+    return LabelTiles((height, width), (tiling.kept(height), tiling.kept(width)), tiles())
 
 
-def _within(span: Span) -> slice:
-    """What is kept, in pixels of the window."""
-    return slice(span.kept.start - span.start, span.kept.stop - span.start)
+def write_label_tiff(path: Path, labels: LabelTiles, palette: Sequence[Sequence[int]]) -> None:
+    """Write class indices as an 8-bit TIFF with the RGB colors of ``palette``, tile by tile.
+
+    Raises an InputError if there are labels above 255, the file cannot be written, or tifffile is
+    not installed.
+    """
+    try:
+        import tifffile
+    except ImportError as error:
+        raise InputError("--tile needs tifffile: pip install 'mmseg-pointrend[tiles]'.") from error
+    height, width = labels.size
+    with replacing(path) as partial:
+        tifffile.imwrite(
+            partial,
+            (label_bytes(tile, path) for tile in labels.tiles),
+            shape=labels.size,
+            dtype=np.uint8,
+            # Offsets of 32 bits reach to 4 GB, and tiles that do not compress take some more.
+            bigtiff=height * width > 2**31,
+            photometric="palette",
+            # as TIFF has them: 16 bits, one row for each channel
+            colormap=full_palette(palette).T.astype(np.uint16) * 257,
+            tile=labels.tile,
+            compression="zlib",
+            maxworkers=1,  # more would take tiles ahead of time
+            metadata=None,
+        )

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
@@ -17,11 +16,12 @@ from torch import nn
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
 from ..config import misspelled_names
+from ..engine.alignment import warn_once_if_misaligned
 from ..engine.precision import set_type_and_layout
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
 from ..visualization import Explanation, explain
-from .image_pipeline import steps_after_loading, tested_dataset
+from .image_pipeline import ImagePipeline, tested_dataset
 from .segmentation import Segmentation
 
 DTYPES = {
@@ -29,17 +29,19 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# An image that every usual stride divides, to compile with.
-WARM_UP = (128, 128, 3)
+# A side that every usual stride divides, of the image to compile with.
+WARM_UP = 128
 
 
 class TorchModel:
     """A trained model and the pipeline that prepares its images.
 
-    It may be called from several threads at once: prediction changes nothing in it.
+    It may be called from several threads at once: prediction changes nothing in it. Its methods
+    take arrays or what :meth:`ImagePipeline.load` gives, and raise an InputError if the images do
+    not fit into memory or have other channels than the model takes.
 
     Args:
-        cfg (Config): Config of the model; its test pipeline prepares the images.
+        cfg (Config): Config of the model; its test pipeline loads and prepares the images.
         weights (str | Path): Checkpoint file.
         device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
         dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
@@ -53,6 +55,7 @@ class TorchModel:
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
         palette (list[list[int]]): RGB color of each class.
+        suffix, is_bgr, obstacle, load: As of :class:`ImagePipeline`.
 
     Raises:
         InputError: If the checkpoint cannot be read or does not fit the model, the device is not
@@ -71,12 +74,15 @@ class TorchModel:
         trust: bool = False,
     ) -> None:
         if dtype not in DTYPES:
-            raise InputError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}.")
+            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
         self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with misspelled_names(), checkpoints_as_data(trust):
             self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
-            self._pipeline = Compose(steps_after_loading(cfg))
+            self._pipeline = pipeline = ImagePipeline(cfg)
+        warn_once_if_misaligned(self.model)
+        self.suffix, self.is_bgr = pipeline.suffix, pipeline.is_bgr
+        self.obstacle, self.load = pipeline.obstacle, pipeline.load
         meta = load_weights(self.model, weights, allow_partial, trust)
         self.model.to(self.device).eval()
         if dtype != "float32" or channels_last:
@@ -87,45 +93,26 @@ class TorchModel:
             self._compile()
 
     def segment_batch(
-        self, images: Sequence[np.ndarray], logits: bool = False
+        self, images: Sequence[np.ndarray | dict], logits: bool = False
     ) -> list[Segmentation]:
-        """Label every pixel of some images.
-
-        Args:
-            images (Sequence[np.ndarray]): BGR images of one size, (H, W, 3), uint8.
-            logits (bool): Whether to give the logits too. Defaults to False.
-
-        Returns:
-            list[Segmentation]: The segmentation of each image, at its own size.
-
-        Raises:
-            InputError: If the images do not fit into memory.
-        """
-        with torch.no_grad(), _room_for(images):
-            batch = self.model.data_preprocessor(self._prepare(images), False)
+        """Label every pixel of images of one size; with ``logits`` give these, too."""
+        batch = self._prepare(images)
+        with torch.no_grad(), self._clear_errors(batch["inputs"]):
+            batch = self.model.data_preprocessor(batch, False)
             if not logits:
                 samples = self.model.predict(batch["inputs"], batch["data_samples"])
                 return [Segmentation(_labels(sample)) for sample in samples]
             return self._segment_with_logits(batch["inputs"], batch["data_samples"])
 
-    def explain(self, image: np.ndarray) -> Explanation:
-        """Label an image and tell what the coarse head saw and where the points fell.
-
-        Args:
-            image (np.ndarray): BGR image, (H, W, 3), uint8.
-
-        Returns:
-            Explanation: Coarse labels, points of each step, final labels.
-
-        Raises:
-            InputError: If the model has no :class:`PointRendHead`, or the image does not fit into
-                memory.
-        """
-        with _room_for([image]):
-            return explain(self.model, self._prepare([image]))
+    def explain(self, image: np.ndarray | dict) -> Explanation:
+        """Label an image and tell what the coarse head saw and where the points fell; raises an
+        InputError if the model has no :class:`PointRendHead`."""
+        batch = self._prepare([image])
+        with self._clear_errors(batch["inputs"]):
+            return explain(self.model, batch)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that the test pipeline resizes an image of ``size`` to."""
+        """(height, width) that the test pipeline resizes a color image of ``size`` to."""
         return tuple(self._prepare([np.zeros((*size, 3), np.uint8)])["inputs"][0].shape[-2:])
 
     def _segment_with_logits(
@@ -142,13 +129,30 @@ class TorchModel:
         maps = [each.float().cpu().numpy() for each in maps]
         return [Segmentation(*both) for both in zip(labels, maps, strict=True)]
 
-    def _prepare(self, images: Sequence[np.ndarray]) -> dict[str, list]:
-        samples = []
-        for image in images:
-            shape = image.shape[:2]
-            sample = {"img": image, "img_shape": shape, "ori_shape": shape}
-            samples.append(self._pipeline({**sample, "img_path": "", "seg_fields": []}))
+    def _prepare(self, images: Sequence[np.ndarray | dict]) -> dict[str, list]:
+        loaded = [image if isinstance(image, dict) else self.load(image) for image in images]
+        samples = [self._pipeline.prepare(image) for image in loaded]
         return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+    @contextmanager
+    def _clear_errors(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+        """One line about inputs that the model does not take, or that do not fit into memory."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            got, height, width = inputs[0].shape
+            if _is_out_of_memory(error):
+                many = f"{len(inputs)} images" if len(inputs) > 1 else "an image"
+                raise InputError(
+                    f"not enough memory for {many} of {width}x{height} pixels; predict smaller "
+                    "batches, or in tiles (tools/predict.py --tile)."
+                ) from error
+            if got == _channels(self.model):
+                raise
+            raise InputError(
+                f"Images must have the model's {_channels(self.model)} channels, got {got}; check "
+                "how test_dataloader.dataset.pipeline loads them."
+            ) from error
 
     def _compile(self) -> None:
         """Compile what takes features only; rendering depends on what it finds in an image."""
@@ -158,7 +162,8 @@ class TorchModel:
             if isinstance(part, nn.Module):
                 part.compile(dynamic=True)
         try:
-            self.segment_batch([np.zeros(WARM_UP, dtype=np.uint8)])
+            shape = (WARM_UP, WARM_UP, _channels(self.model))
+            self.segment_batch([np.zeros(shape, dtype=np.uint8)])
         except Exception as error:  # of the compiler's own kinds, of Python's and of the system's
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise InputError(
@@ -171,6 +176,18 @@ def _labels(sample: SegDataSample) -> np.ndarray:
     return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
 
 
+def _channels(model: nn.Module) -> int:
+    """Channels that the first convolution of a model takes."""
+    kernels = (weight for weight in model.backbone.parameters() if weight.ndim == 4)
+    return next(kernels).shape[1]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # what PyTorch raises on CPUs has no type of its own
+    short = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, short) or "DefaultCPUAllocator" in str(error)
+
+
 def _available(device: str) -> str:
     try:
         torch.empty(1, device=device)
@@ -178,23 +195,6 @@ def _available(device: str) -> str:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"Device {device!r} cannot be used ({reason}).") from error
     return device
-
-
-@contextmanager
-def _room_for(images: Sequence[np.ndarray]) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # what PyTorch raises on CPUs has no type of its own
-        short = (MemoryError, torch.cuda.OutOfMemoryError)
-        if not isinstance(error, short) and "DefaultCPUAllocator" not in str(error):
-            raise
-        height, width = images[0].shape[:2]
-        many = f"{len(images)} images" if len(images) > 1 else "an image"
-        raise InputError(
-            f"not enough memory for {many} of {width}x{height} pixels; predict smaller batches, or "
-            "in tiles (tools/predict.py --tile)."
-        ) from error
 
 
 def _classes_and_palette(

@@ -2,19 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .images import refuse_dark
-
-if TYPE_CHECKING:
-    import pyvips
-
-# libvips' names of pixels with 8 and 16 bits, and of colors that it reads as OpenCV does.
-_BYTE, _SHORT = "uchar", "ushort"
-_RGB_OR_GRAY = ("srgb", "rgb", "rgb16", "b-w", "grey16")
+from .images import refuse_12_bits
 
 
 class WindowReader:
@@ -47,16 +39,22 @@ class WindowReader:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}.") from error
         try:
-            image = pyvips.Image.new_from_source(
-                pyvips.Source.new_from_descriptor(descriptor), "", fail_on="error"
-            )
-            if image.get("vips-loader").startswith("tiff"):
-                # Of tiles that are not there libvips only warns. Not so for all files: some PNG
-                # files have color profiles that are worth a warning and change nothing.
-                image = pyvips.Image.new_from_source(
-                    pyvips.Source.new_from_descriptor(descriptor), "", fail_on="warning"
+            for strictness in ("error", "warning"):
+                source = pyvips.Source.new_from_descriptor(descriptor)
+                image = pyvips.Image.new_from_source(source, "", fail_on=strictness)
+                # Of tiles that are missing libvips only warns; PNG files have harmless warnings.
+                if not image.get("vips-loader").startswith("tiff"):
+                    break
+            # Of other colors OpenCV and libvips would make different ones.
+            is_known = image.interpretation in ("srgb", "rgb", "rgb16", "b-w", "grey16")
+            if image.format not in ("uchar", "ushort") or not is_known:
+                raise InputError(
+                    f"{path}: --tile reads RGB or gray images of 8 or 16 bits, got "
+                    f"{image.interpretation} of {image.format}."
                 )
-            self._image = _as_rgb(image, path)
+            if image.format == "ushort":
+                refuse_12_bits(int(image.max()), path)
+            self._image = image.autorot().colourspace("srgb")
         except pyvips.Error as error:
             raise self._unreadable(error) from error
         finally:
@@ -66,18 +64,16 @@ class WindowReader:
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """Read the rows from ``top`` to ``bottom`` and the columns from ``left`` to ``right``.
 
-        Returns:
-            np.ndarray: BGR window, (bottom - top, right - left, 3), uint8.
-
-        Raises:
-            InputError: If that part of the file cannot be decoded.
+        Returns a BGR window, (bottom - top, right - left, 3), uint8; raises an InputError if that
+        part of the file cannot be decoded.
         """
         try:
             pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
         except self._error as error:
             raise self._unreadable(error) from error
-        if pixels.ndim == 2 or pixels.shape[2] < 3:
-            pixels = np.repeat(pixels.reshape(*pixels.shape[:2], -1)[..., :1], 3, axis=2)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if pixels.shape[2] < 3:
+            pixels = pixels[..., [0, 0, 0]]
         return np.ascontiguousarray(pixels[..., 2::-1])
 
     def _unreadable(self, error: Exception) -> InputError:
@@ -86,17 +82,3 @@ class WindowReader:
             f"{self._path}: not a whole image that libvips can decode ({reason}); try it without "
             "--tile, or save it as TIFF, PNG or JPEG."
         )
-
-
-def _as_rgb(image: "pyvips.Image", path: Path) -> "pyvips.Image":
-    """Turn an image as its EXIF says and bring it to 8 bits, each part of it when it is read."""
-    if image.format not in (_BYTE, _SHORT):
-        raise InputError(f"{path}: pixels are {image.format}; save them with 8 or 16 bits.")
-    if image.interpretation not in _RGB_OR_GRAY:
-        # OpenCV and libvips would make other colors of them.
-        raise InputError(
-            f"{path}: colors are {image.interpretation}; save them as RGB to predict in tiles."
-        )
-    if image.format == _SHORT:
-        refuse_dark(int(image.max()), path)
-    return image.autorot().colourspace("srgb")

@@ -36,7 +36,7 @@ def explain_figure(
     the rendering changed most.
 
     Args:
-        image (np.ndarray): BGR image, (H, W, 3), uint8.
+        image (np.ndarray): BGR picture of the image, (H, W, 3), uint8; see ``as_picture``.
         explanation (Explanation): What :func:`explain` found.
         palette (Sequence[Sequence[int]]): RGB color of each class.
         truth (np.ndarray, optional): True labels, (H, W). Defaults to None.
@@ -63,9 +63,8 @@ def explain_figure(
         _show(whole, picture, name)
         whole.add_patch(Rectangle((x, y), side, side, fill=False, ec=ZOOM_COLOR, lw=1.2))
         _show(zoomed, picture[y : y + side, x : x + side], f"{name}, zoomed")
-    for number, (step, axes) in enumerate(
-        zip(explanation.steps, upper[len(pictures) :], strict=True), start=1
-    ):
+    steps = zip(explanation.steps, upper[len(pictures) :], strict=True)
+    for number, (step, axes) in enumerate(steps, start=1):
         height, width = step.grid
         _show(axes, image // 2, f"step {number}: {len(step.xy)} points of {height}×{width}")
         cell = PANEL_INCHES * 72 / width
@@ -83,15 +82,8 @@ def figure_to_image(figure: Figure) -> np.ndarray:
 
 
 def most_changed_window(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int]:
-    """Find the square window in which two label maps differ at most pixels.
-
-    Args:
-        before (np.ndarray): Labels, (H, W).
-        after (np.ndarray): Labels, (H, W).
-
-    Returns:
-        tuple[int, int, int]: x and y of its upper left corner, and its side, in pixels.
-    """
+    """Find the square window in which two label maps, (H, W), differ at most pixels: x and y of its
+    upper left corner, and its side."""
     side = max(1, round(ZOOM_SHARE * min(before.shape)))
     total = cv2.integral((before != after).astype(np.uint8))
     sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.images import read_image, write_jpeg, write_label_png, write_png
+from mmseg_pointrend.inference.images import read_image, write_label_png, write_picture
 
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
 
@@ -94,9 +94,9 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
-    write_png(tmp_path / "image.png", image)
+    write_picture(tmp_path / "image.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
-    write_jpeg(tmp_path / "image.jpg", image)
+    write_picture(tmp_path / "image.jpg", image)
     difference = read_image(tmp_path / "image.jpg").astype(int) - image
     assert np.abs(difference).mean() < 12
 
@@ -104,8 +104,8 @@ def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
 Write = Callable[[Path, np.ndarray], None]
 WRITERS = {
     "label.png": lambda path, image: write_label_png(path, image[..., 0] % 3, PALETTE),
-    "image.png": write_png,
-    "image.jpg": write_jpeg,
+    "image.png": write_picture,
+    "image.jpg": write_picture,
 }
 
 
@@ -126,7 +126,7 @@ def test_a_new_version_that_fails_leaves_the_old_one(
     path = tmp_path / name
     path.write_bytes(b"old")
 
-    def half(target: Path, *_args: object, **_kwargs: object) -> None:
+    def half(_image: Image.Image, target: Path, *_args: object, **_kwargs: object) -> None:
         with open(target, "wb") as file:
             file.write(b"half of it")
         raise OSError(28, "No space left on device")
@@ -135,7 +135,7 @@ def test_a_new_version_that_fails_leaves_the_old_one(
         raise OSError(13, "Permission denied")
 
     if failing == "write":
-        monkeypatch.setattr(Path, "write_bytes", half)
+        monkeypatch.setattr(Image.Image, "save", half)
     else:
         monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(InputError, match=f"{name}: cannot be written"):
@@ -169,7 +169,7 @@ def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
         for whole in (content, content + b"\0 what a camera appends \xff\xd8"):
             path.write_bytes(whole)
             assert read_image(path).shape == image.shape
-        for end in range(2, len(content) - 1, 7):
+        for end in range(9, len(content) - 1, 7):
             path.write_bytes(content[:end])
             with pytest.raises(InputError, match="truncated"):
                 read_image(path)

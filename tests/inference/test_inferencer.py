@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 
 from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.images import write_png
+from mmseg_pointrend.inference.images import write_picture
 from mmseg_pointrend.inference.inferencer import PointRendInferencer
 
 
@@ -158,7 +158,7 @@ def test_takes_paths_arrays_folders_patterns_and_generators(
 ) -> None:
     expected = inferencer.segment(image)
     path = tmp_path / "in" / "a.png"
-    write_png(path, image)
+    write_picture(path, image)
     sources = [image, path, str(path), path.parent, str(path.parent / "*.png")]
     sources += [[path, image], (source for source in (image, str(path)))]
     for source in sources:
@@ -247,16 +247,16 @@ def test_arrays_that_are_no_images_are_refused(
     inferencer: PointRendInferencer, wrong: np.ndarray
 ) -> None:
     for ask in (inferencer.segment, inferencer.explain, inferencer):
-        with pytest.raises(InputError, match="is no image"):
+        with pytest.raises(InputError, match="An image must be an array"):
             ask(wrong)
 
 
 def test_settings_that_make_no_sense_are_refused(
     tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, image: np.ndarray
 ) -> None:
-    with pytest.raises(InputError, match="batch_size=0"):
+    with pytest.raises(InputError, match="batch_size must be an integer >= 1, got 0"):
         inferencer(image, batch_size=0)
-    with pytest.raises(InputError, match="dtype='int8'"):
+    with pytest.raises(InputError, match=r"dtype must be .* got 'int8'"):
         PointRendInferencer(tiny_config, checkpoint, dtype="int8")
     with pytest.raises(InputError, match="Device 'gpu7' cannot be used"):
         PointRendInferencer(tiny_config, checkpoint, device="gpu7")
@@ -311,7 +311,7 @@ def test_a_compiled_model_gives_the_same_labels(
 
 def test_only_arrays_are_segmented_directly(inferencer: PointRendInferencer) -> None:
     for not_array in ("a.jpg", torch.zeros(4, 4, 3, dtype=torch.uint8)):
-        with pytest.raises(InputError, match="is no array"):
+        with pytest.raises(InputError, match=r"call the inferencer itself for files"):
             inferencer.segment(not_array)
 
 
@@ -322,9 +322,6 @@ def test_steps_that_load_are_left_out(
     loading = [dict(type="LoadImageFromFile"), dict(type=kind), dict(type="PackSegInputs")]
     other = build(tiny_config, checkpoint, **{"test_dataloader.dataset.pipeline": loading})
     np.testing.assert_array_equal(other.segment(image), inferencer.segment(image))
-    loading[0]["color_type"] = "grayscale"
-    with pytest.raises(InputError, match="color_type='grayscale'"):
-        build(tiny_config, checkpoint, **{"test_dataloader.dataset.pipeline": loading})
 
 
 def test_a_renderer_of_ones_own_tells_no_points(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 import onnx
@@ -14,19 +15,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from PIL import Image
 
 from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.onnx_model import OnnxModel
+from mmseg_pointrend.inference.prediction import predict_files
 
 METADATA = dict(classes=["red", "green", "blue"], palette=[[255, 0, 0], [0, 255, 0], [0, 0, 255]])
 
-# Runs where nothing but NumPy, OpenCV and ONNX Runtime is installed, or seems to be.
+# Runs where nothing but NumPy, OpenCV, Pillow, rich and ONNX Runtime is installed, or seems to be.
 WITHOUT_TORCH = """
 import sys
 
 class Hiding:
-    names = {"torch", "mmseg", "mmengine", "mmcv", "PIL", "rich", "matplotlib", "yaml"}
+    names = {"torch", "mmseg", "mmengine", "mmcv", "matplotlib", "yaml"}
 
     def __init__(self, finder):
         self.finder = finder
@@ -190,18 +193,31 @@ def test_refuses_logits_that_it_has_not(write_model: Callable[..., Path]) -> Non
 def test_refuses_arrays_that_are_no_images(
     write_model: Callable[..., Path], image: np.ndarray
 ) -> None:
-    with pytest.raises(InputError, match="is no image"):
+    with pytest.raises(InputError, match="An image must be an array"):
         PointRendInferencer(write_model()).segment_batch([image])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(device="tpu"), "choose 'cpu', 'cuda' or 'cuda:N'"),
-        (dict(device="cuda:x"), "choose 'cpu', 'cuda' or 'cuda:N'"),
-        (dict(threads=0), "no number of threads"),
+        (dict(device="tpu"), "must be 'cpu', 'cuda' or 'cuda:N'"),
+        (dict(device="cuda:x"), "must be 'cpu', 'cuda' or 'cuda:N'"),
+        (dict(threads=0), "threads must be"),
     ],
 )
 def test_refuses_settings(write_model: Callable[..., Path], settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         OnnxModel(write_model(), **settings)
+
+
+def test_predicts_a_video(write_model: Callable[..., Path], tmp_path: Path) -> None:
+    colors = np.eye(3, dtype=np.uint8) * 255
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (48, 32))
+    for color in colors:
+        writer.write(np.full((32, 48, 3), color, dtype=np.uint8))
+    writer.release()
+    video = str(tmp_path / "a.avi")
+    assert predict_files(PointRendInferencer(write_model()), [video], tmp_path / "out") == []
+    for k in range(3):  # blue is the last class
+        with Image.open(tmp_path / "out" / "a" / f"{k:06d}.png") as mask:
+            assert (np.asarray(mask) == 2 - k).all()

@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
@@ -129,14 +132,15 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one(
     out = tmp_path / "out"
     predict_files(inferencer, [str(folder)], out)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    write_bytes = Path.write_bytes
+    save = Image.Image.save
 
-    def full_disk(target: Path, content: bytes) -> None:
-        write_bytes(target, content[:20] if "b.png" in target.name else content)
+    def full_disk(image: Image.Image, target: Path, *args: object, **settings: object) -> None:
         if "b.png" in target.name:
+            target.write_bytes(b"half of it")
             raise OSError(28, "No space left on device")
+        save(image, target, *args, **settings)
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(Image.Image, "save", full_disk)
     failures = predict_files(inferencer, [str(folder)], out)
     assert len(failures) == 1
     assert "b.png" in failures[0]
@@ -226,3 +230,92 @@ def test_windows_that_the_pipeline_resizes_are_refused(
         predict_files(inferencer, [str(folder)], tmp_path / "out", tiling=Tiling(64, 16))
     assert advice in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def own_images(tiny_config: Path, folder: Path, suffix: str, load: dict, channels: int) -> Config:
+    """Config of a model that is tested on the images of a folder; random weights are beside it."""
+    cfg = Config.fromfile(tiny_config)
+    cfg.work_dir, cfg.load_from = str(folder / "work"), str(folder / "random.pth")
+    cfg.model.backbone.in_channels = channels
+    cfg.model.data_preprocessor.update(mean=None, std=None)
+    cfg.val_dataloader.dataset = dict(
+        type="BaseSegDataset",
+        data_root=str(folder / "in"),
+        img_suffix=suffix,
+        metainfo=dict(classes=list("abcdef"), palette=[[k, 0, 0] for k in range(6)]),
+        test_mode=True,
+        pipeline=[load, dict(type="PackSegInputs")],
+    )
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.val_evaluator = dict(type="IoUMetric", format_only=True, output_dir=str(folder / "tested"))
+    model = MODELS.build(cfg.model)
+    model.decode_head.init_weights()
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, cfg.load_from)
+    (folder / "in").mkdir()
+    return cfg
+
+
+@pytest.mark.usefixtures("fresh_runs")
+@pytest.mark.parametrize("kind", ["rgb.tif", "12.npy"])
+def test_masks_are_those_of_a_test(tiny_config: Path, tmp_path: Path, kind: str) -> None:
+    """Channels in another order than OpenCV's, and floating-point bands."""
+    rng, suffix = np.random.default_rng(0), Path(kind).suffix
+    if suffix == ".tif":
+        tifffile = pytest.importorskip("tifffile")
+        load = dict(type="LoadImageFromFile", imdecode_backend="tifffile")
+        images = rng.integers(0, 256, (3, 41, 53, 3), dtype=np.uint8)
+        images[..., 0] //= 4
+    else:
+        load = dict(type="LoadImageFromNpyFile")
+        images = rng.random((3, 41, 53, 12), dtype=np.float32)
+    cfg = own_images(tiny_config, tmp_path, suffix, load, images.shape[-1])
+    for k, image in enumerate(images):
+        path = tmp_path / "in" / f"{k}{suffix}"
+        tifffile.imwrite(path, image) if suffix == ".tif" else np.save(path, image)
+    Runner.from_cfg(cfg).val()
+    inferencer = PointRendInferencer(cfg, cfg.load_from, device="cpu")
+    failures = predict_files(inferencer, [str(tmp_path / "in")], tmp_path / "out", batch_size=2)
+    assert failures == []
+    for k in range(3):
+        labels = indices(tmp_path / "out" / f"{k}.png")
+        with Image.open(tmp_path / "tested" / f"{k}.png") as tested:
+            np.testing.assert_array_equal(labels, np.asarray(tested))
+        assert len(np.unique(labels)) > 1
+        assert read_image(tmp_path / "out" / f"{k}_overlay.jpg").shape == (41, 53, 3)
+    # a graph, a window and a frame are color images of 8 bits
+    with pytest.raises(InputError, match="--tile reads RGB images of 8 bits"):
+        predict_files(inferencer, [str(tmp_path / "in")], tmp_path / "x", tiling=Tiling(64, 16))
+
+
+def test_an_image_of_other_channels_is_reported(tiny_config: Path, tmp_path: Path) -> None:
+    load = dict(type="LoadImageFromNpyFile")
+    cfg = own_images(tiny_config, tmp_path, ".npy", load, channels=4)
+    for channels in (4, 5):
+        np.save(tmp_path / "in" / f"{channels}.npy", np.ones((20, 30, channels), np.float32))
+    inferencer = PointRendInferencer(cfg, cfg.load_from, device="cpu")
+    (failure,) = predict_files(inferencer, [str(tmp_path / "in")], tmp_path / "out")
+    assert "5.npy: Images must have the model's 4 channels, got 5" in failure
+    assert names(tmp_path / "out") == {"4.png", "4_overlay.jpg"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_video_becomes_a_folder_of_masks(
+    inferencer: PointRendInferencer, tmp_path: Path, batch_size: int
+) -> None:
+    path = tmp_path / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (48, 32))
+    for k in range(5):
+        writer.write(np.full((32, 48, 3), 50 * k, dtype=np.uint8))
+    writer.release()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    inputs = [str(path), str(tmp_path / "broken.mp4")]
+    (failure,) = predict_files(inferencer, inputs, tmp_path / "out", batch_size=batch_size)
+    assert failure.endswith("broken.mp4: not a video that OpenCV can read.")
+    assert names(tmp_path / "out") == {f"walk/{k:06d}.png" for k in range(5)}
+    results = inferencer(path, progress=False)
+    for k, result in enumerate(results):
+        labels = indices(tmp_path / "out" / "walk" / f"{k:06d}.png")
+        np.testing.assert_array_equal(labels, result.labels)
+        assert labels.shape == (32, 48)
+    with pytest.raises(InputError, match=r"are for images, not for .*walk\.avi"):
+        predict_files(inferencer, [str(path)], tmp_path / "out", tiling=Tiling(64, 16))
