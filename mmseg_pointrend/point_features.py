@@ -7,7 +7,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from .errors import InputError
-from .points import point_sample
+from .points import from_pixels, point_sample, to_pixels
 
 
 @TASK_UTILS.register_module()
@@ -105,12 +105,9 @@ class PointFeatures:
 
     def _neighbor_coords(self, coord: Tensor, length: int) -> Tensor:
         """Coordinates one cell before, at and one cell behind (B, N) ones on an axis, (B, N, 3)."""
-        if self.align_corners:
-            cell, border = 1 / max(length - 1, 1), 0.0
-        else:
-            cell, border = 1 / length, 0.5 / length
-        steps = cell * torch.arange(-1, 2, dtype=coord.dtype, device=coord.device)
-        return (coord.unsqueeze(-1) + steps).clamp(border, 1 - border)
+        steps = torch.arange(-1, 2, dtype=coord.dtype, device=coord.device)
+        position = to_pixels(coord, length, self.align_corners).unsqueeze(-1) + steps
+        return from_pixels(position.clamp(0, length - 1), length, self.align_corners)
 
 
 def pair_levels(

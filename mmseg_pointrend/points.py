@@ -144,7 +144,7 @@ def axis_neighbors(
         pixel outside of the map has the weight zero.
     """
     coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
-    position = _to_pixels(coord, length, align_corners)
+    position = to_pixels(coord, length, align_corners)
     low = position.floor()
     pixel = torch.stack((low, low + 1), dim=-1)
     inside = (pixel >= 0) & (pixel < length)
@@ -164,8 +164,8 @@ def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) ->
         Tensor: Labels, (B, N), of the dtype of ``labels``.
     """
     height, width = labels.shape[-2:]
-    col = _to_pixels(coords[..., 0], width, align_corners).round().clamp(0, width - 1).long()
-    row = _to_pixels(coords[..., 1], height, align_corners).round().clamp(0, height - 1).long()
+    col = to_pixels(coords[..., 0], width, align_corners).round().clamp(0, width - 1).long()
+    row = to_pixels(coords[..., 1], height, align_corners).round().clamp(0, height - 1).long()
     return labels.flatten(1).gather(1, row * width + col)
 
 
@@ -184,7 +184,7 @@ def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = Fals
     row = torch.div(index, width, rounding_mode="floor")
     col = index - row * width  # not index % width, which has no ONNX form for a symbolic width
     return torch.stack(
-        (_from_pixels(col, width, align_corners), _from_pixels(row, height, align_corners)), dim=-1
+        (from_pixels(col, width, align_corners), from_pixels(row, height, align_corners)), dim=-1
     )
 
 
@@ -249,11 +249,14 @@ def stride16_cells(size: Sequence[int]) -> int:
     return torch.sym_max(1, (height // 16) * (width // 16))
 
 
-def _to_pixels(coord: Tensor, length: int, align_corners: bool) -> Tensor:
+def to_pixels(coord: Tensor, length: int, align_corners: bool = False) -> Tensor:
+    """Positions in pixels of coordinates on an axis of ``length`` pixels; centers are whole."""
     return coord * (length - 1) if align_corners else coord * length - 0.5
 
 
-def _from_pixels(index: Tensor, length: int, align_corners: bool) -> Tensor:
+def from_pixels(position: Tensor, length: int, align_corners: bool = False) -> Tensor:
+    """The inverse of :func:`to_pixels`; single precision at least."""
+    position = position.to(torch.promote_types(position.dtype, torch.float32))
     if align_corners:
-        return index.float() / max(length - 1, 1)
-    return (index.float() + 0.5) / length
+        return position / max(length - 1, 1)
+    return (position + 0.5) / length
