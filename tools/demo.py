@@ -17,7 +17,7 @@ from rich.table import Table
 from mmseg_pointrend.command_line import read_config
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.inference.images import write_png
+from mmseg_pointrend.inference.images import write_picture
 from mmseg_pointrend.inference.inferencer import PointRendInferencer
 from mmseg_pointrend.visualization import explain_figure, figure_to_image
 
@@ -68,7 +68,7 @@ def draw(cfg: Config, checkpoint: Path, out: Path) -> list[Path]:
         truth = mmcv.imread(info["seg_map_path"], flag="unchanged")
         figure = explain_figure(image, inferencer.explain(image), inferencer.palette, truth)
         paths.append(out / f"strip_{index}.png")
-        write_png(paths[-1], figure_to_image(figure))
+        write_picture(paths[-1], figure_to_image(figure))
     return paths
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .images import read_image, write_jpeg, write_label_png, write_png
+from .images import read_image, write_label_png, write_picture
 from .inputs import find_images
 from .overlay import overlay
 from .progress import progress_bar
@@ -112,7 +112,7 @@ def _predict_whole(
     for (path, target), mask in labels.items():
         with _noting(failures, path):
             painted = overlay(images[path, target], mask, inferencer.palette)
-            write_jpeg(_with_ending(target, "_overlay.jpg"), painted)
+            write_picture(_with_ending(target, "_overlay.jpg"), painted)
             write_label_png(_with_ending(target, ".png"), mask, inferencer.palette)
     return failures
 
@@ -143,7 +143,7 @@ def _explain(inferencer: "PointRendInferencer", image: np.ndarray, target: Path)
 
     explanation = inferencer.explain(image)
     figure = explain_figure(image, explanation, inferencer.palette)
-    write_png(_with_ending(target, "_points.png"), figure_to_image(figure))
+    write_picture(_with_ending(target, "_points.png"), figure_to_image(figure))
     return explanation.labels
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .images import refuse_dark
+from .images import refuse_12_bits
 
 if TYPE_CHECKING:
     import pyvips
@@ -98,5 +98,5 @@ def _as_rgb(image: "pyvips.Image", path: Path) -> "pyvips.Image":
             f"{path}: colors are {image.interpretation}; save them as RGB to predict in tiles."
         )
     if image.format == _SHORT:
-        refuse_dark(int(image.max()), path)
+        refuse_12_bits(int(image.max()), path)
     return image.autorot().colourspace("srgb")
