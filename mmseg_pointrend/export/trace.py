@@ -48,7 +48,7 @@ def trace(graph: PixelGraph, size: tuple[int, int] | None = None) -> ExportedPro
             return program.run_decompositions({torch.ops.aten.topk.default: split_topk})
         dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         images = torch.zeros(EXAMPLE, dtype=torch.uint8)
-        with fixed_steps(graph), _symbolic_sizes():
+        with fixed_steps(graph), symbolic_sizes():
             program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
         # Checks the conditions on sizes that EXAMPLE met: a graph for its size alone would give
         # wrong labels for others.
@@ -116,7 +116,7 @@ def exit_after(seconds: int | None, message: str) -> Iterator[None]:
 
 
 @contextmanager
-def _symbolic_sizes() -> Iterator[None]:
+def symbolic_sizes() -> Iterator[None]:
     """Let the layers of MMSegmentation that upsample take symbols for sizes.
 
     Both convert sizes to numbers, which would fix the graph to the size of the example:
