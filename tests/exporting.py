@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -78,3 +80,15 @@ def save_weights(cfg: Config, path: Path) -> Path:
         head.point_head.fc_seg.bias -= points.mean(dim=(0, 2))
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """A smooth BGR image."""
+    rng = np.random.default_rng(height * width)
+    coarse = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def pixels(image: np.ndarray) -> torch.Tensor:
+    """What a graph takes for a BGR image."""
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)[None]))

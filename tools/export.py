@@ -1,6 +1,6 @@
-"""Export a trained model.
+"""Export a trained model as an ONNX file.
 
-tools/export.py CONFIG CHECKPOINT --format onnx|pt2 --out FILE [--logits] [--verify IMAGE...]
+tools/export.py CONFIG CHECKPOINT --out FILE [--size H W] [--logits] [--verify IMAGE...]
 """
 
 import argparse
@@ -16,25 +16,36 @@ from mmseg_pointrend.config import (
     read_config,
 )
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.export import FORMATS, export_model, verify
+from mmseg_pointrend.export import exit_after, export_model, verify
+
+# Some models, as those with windows of fixed sizes, keep PyTorch busy with symbols for hours.
+TIME_LIMIT = 240
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Write a trained model as one file that runs without this package, from RGB "
-        "pixels to labels."
+        description="Write a trained model as one ONNX file that runs without this package, from "
+        "RGB pixels to labels."
     )
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
-    parser.add_argument("--format", choices=FORMATS, default="onnx")
-    parser.add_argument("--logits", action="store_true", help="give the logits beside the labels")
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="make a graph for images of this size alone, with nothing dynamic in it, as TensorRT "
+        "and other compilers need it; default: any batch, height and width",
+    )
+    parser.add_argument("--logits", action="store_true", help="return the logits, too")
     parser.add_argument(
         "--verify",
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="run the file beside PyTorch on these images, each at four sizes",
+        help="compare the file with PyTorch on these images, in ONNX Runtime and, where it is "
+        "installed, in OpenVINO",
     )
     add_partial_option(parser)
     add_trust_option(parser)
@@ -45,20 +56,31 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        exported = export_model(
-            read_config(args.config, args.cfg_options),
-            args.checkpoint,
-            args.out,
-            format=args.format,
-            logits=args.logits,
-            allow_partial=args.allow_partial,
-            trust=args.trust_checkpoint,
+        cfg = read_config(args.config, args.cfg_options)
+        size = args.size and tuple(args.size)
+        too_long = (
+            f"a graph for images of any size took more than {TIME_LIMIT // 60} minutes; name one "
+            "size with --size H W."
         )
-        for warning in exported.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        with exit_after(None if size else TIME_LIMIT, too_long):
+            exported = export_model(
+                cfg,
+                args.checkpoint,
+                args.out,
+                size=size,
+                logits=args.logits,
+                allow_partial=args.allow_partial,
+                trust=args.trust_checkpoint,
+            )
         print(f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB")
+        if exported.dynamic_operators:
+            print(
+                f"warning: the graph has {', '.join(exported.dynamic_operators)}, which TensorRT "
+                "and other compilers for fixed sizes may refuse.",
+                file=sys.stderr,
+            )
         if args.verify:
-            verify(exported, args.verify)
+            verify(exported, cfg, args.verify)
 
 
 if __name__ == "__main__":

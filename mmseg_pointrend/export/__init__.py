@@ -1,7 +1,7 @@
-"""Trained models as files that run without this package."""
+"""A trained model as one ONNX graph, which runs without this package."""
 
-from .exporting import Exported, export_model
-from .formats import FORMATS
+from .onnx_file import Exported, export_model
+from .trace import exit_after
 from .verification import verify
 
-__all__ = ["FORMATS", "Exported", "export_model", "verify"]
+__all__ = ["Exported", "exit_after", "export_model", "verify"]

@@ -1,4 +1,4 @@
-"""A segmentor as one function of pixels, which a graph can be made of."""
+"""A segmentor as one function from pixels to labels, which a graph can be made of."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..config import type_name
 from ..errors import InputError
-from ..inference.image_pipeline import steps_after_loading
+from ..inference.image_pipeline import require_rgb_loading, steps_after_loading
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
@@ -22,19 +22,20 @@ class Resize(NamedTuple):
     """How a test pipeline resizes images.
 
     Attributes:
-        scale (tuple[int, int]): (width, height) to fit into, either way round, or to have.
-        keep_ratio (bool): Whether the ratio of width and height stays.
+        scale (tuple[int, int]): (width, height); with ``keep_ratio`` the largest size, either way
+            round.
+        keep_ratio (bool): Whether the ratio of width and height is kept.
     """
 
     scale: tuple[int, int]
     keep_ratio: bool
 
     def size(self, size: Size) -> Size:
-        """(height, width) after resizing, as MMCV computes it, at least a pixel."""
+        """(height, width) after resizing, at least 1, as MMCV computes it."""
         if not self.keep_ratio:
             return self.scale[::-1]
         long, short = torch.sym_max(*size), torch.sym_min(*size)
-        # round(length * min(max(scale) / long, min(scale) / short)), in whole numbers
+        # round(length * min(max(scale) / long, min(scale) / short)), in integers
         fitting = (
             torch.sym_min(
                 (2 * length * max(self.scale) + long) // (2 * long),
@@ -45,20 +46,20 @@ class Resize(NamedTuple):
         return tuple(torch.sym_max(1, length) for length in fitting)
 
     def resized(self, pixels: Tensor) -> Tensor:
-        """Resize (B, 3, H, W) pixels as OpenCV does: no anti-aliasing, to whole numbers."""
+        """Resize (B, 3, H, W) pixels as OpenCV does: no anti-aliasing, rounded."""
         return _interpolate(pixels, self.size(pixels.shape[-2:])).round()
 
 
 class PixelGraph(nn.Module):
-    """From the pixels of images to their labels, as the model's test pipeline and segmentor do it.
+    """From pixels to labels: what the test pipeline, the data preprocessor and the model do.
 
     Args:
-        model (EncoderDecoder): A segmentor that looks at whole images.
+        model (EncoderDecoder): A segmentor that predicts whole images.
         resize (Resize, optional): How its test pipeline resizes images. Defaults to None: not.
-        logits (bool): Whether to give the logits too. Defaults to False.
+        logits (bool): Whether to return the logits too. Defaults to False.
 
     Raises:
-        InputError: If the model prepares images or predicts in a way that has no graph.
+        InputError: If the model does what a graph cannot express.
     """
 
     def __init__(
@@ -66,23 +67,22 @@ class PixelGraph(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(model, EncoderDecoder):
-            raise InputError(
-                f"A {type(model).__name__} cannot be exported, only an EncoderDecoder can."
-            )
+            raise InputError(f"model must be an EncoderDecoder, got a {type(model).__name__}.")
         if model.test_cfg.get("mode", "whole") != "whole":
             raise InputError(
-                f"test_cfg.mode={model.test_cfg.mode!r} cannot be exported: how many windows there "
-                "are depends on the image. Set --cfg-options model.test_cfg.mode=whole."
+                f"model.test_cfg.mode must be 'whole' for an export, got {model.test_cfg.mode!r}; "
+                "set --cfg-options model.test_cfg.mode=whole."
             )
-        if not isinstance(model.data_preprocessor, SegDataPreProcessor):
+        preprocessor = model.data_preprocessor
+        if not isinstance(preprocessor, SegDataPreProcessor):
             raise InputError(
-                f"A {type(model.data_preprocessor).__name__} cannot be exported; set "
-                "model.data_preprocessor to a SegDataPreProcessor."
+                "model.data_preprocessor must be a SegDataPreProcessor for an export, got a "
+                f"{type(preprocessor).__name__}."
             )
-        if "size" in (model.data_preprocessor.test_cfg or {}):
+        if "size" in (preprocessor.test_cfg or {}):
             raise InputError(
-                "model.data_preprocessor.test_cfg.size cannot be exported; pad to a multiple, by "
-                "size_divisor, or not at all."
+                "model.data_preprocessor.test_cfg must pad by size_divisor for an export, got "
+                f"size={preprocessor.test_cfg['size']}."
             )
         self.model = model
         self.resize = resize
@@ -95,8 +95,8 @@ class PixelGraph(nn.Module):
             images (Tensor): RGB images, (B, 3, H, W), uint8.
 
         Returns:
-            Tensor | tuple[Tensor, Tensor]: Labels, (B, H, W), int64; with ``logits`` also logits,
-            (B, C, H, W), float32.
+            Tensor | tuple[Tensor, Tensor]: Labels, (B, H, W), int64; with ``logits`` also the
+            logits, (B, C, H, W), float32.
         """
         size = images.shape[-2:]
         pixels = images.float()
@@ -113,11 +113,12 @@ class PixelGraph(nn.Module):
         return (labels, logits) if self.logits else labels
 
     def prepare(self, pixels: Tensor) -> Tensor:
-        """Normalize and pad RGB pixels, (B, 3, H, W), floating point, as the data preprocessor
-        does."""
+        """Normalize and pad RGB pixels, (B, 3, H, W), float32, as the data preprocessor does."""
         settings = self.model.data_preprocessor
-        # It is handed BGR images, as OpenCV reads them.
-        if not takes_rgb(settings):
+        # The data preprocessor takes BGR images and may convert them to RGB; the second name of
+        # that setting is MMEngine's, which OneDL's MMSegmentation has.
+        names = ("channel_conversion", "_channel_conversion")
+        if not any(getattr(settings, name, False) for name in names):
             pixels = pixels.flip(1)
         if settings._enable_normalize:
             pixels = (pixels - settings.mean) / settings.std
@@ -139,30 +140,24 @@ def resize_of(cfg: Config) -> Resize | None:
     """How the test pipeline of a config resizes images; None if it does not.
 
     Raises:
-        InputError: If it does anything else to their pixels.
+        InputError: If it loads other images than colored ones of 8 bits, or does more than to load,
+            resize once and pack them.
     """
+    require_rgb_loading(cfg, "An exported model")
     found = None
     for step in steps_after_loading(cfg):
-        if type_name(step) == "PackSegInputs":
-            continue
-        if type_name(step) != "Resize" or "scale" not in step or found is not None:
+        kind = type_name(step)
+        if kind == "Resize" and "scale" in step and found is None:
+            scale = step["scale"]
+            scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
+            found = Resize(scale, step.get("keep_ratio", False))
+        elif kind != "PackSegInputs":
             raise InputError(
-                f"The test pipeline has the step {dict(step)}, which has no place in a graph; set "
-                "test_dataloader.dataset.pipeline to one that loads, resizes once by scale and "
-                "packs."
+                "The test pipeline must only load, resize once by scale and pack for an export, "
+                f"got the step {dict(step)}; change test_dataloader.dataset.pipeline."
             )
-        scale = step["scale"]
-        scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
-        found = Resize(scale, step.get("keep_ratio", False))
     return found
 
 
 def _interpolate(maps: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)
-
-
-def takes_rgb(preprocessor: nn.Module) -> bool:
-    """Whether a data preprocessor turns the BGR images that it is handed into RGB ones."""
-    # MMSegmentation's own name for it, and MMEngine's, which OneDL's MMSegmentation has
-    names = ("channel_conversion", "_channel_conversion")
-    return any(getattr(preprocessor, name, False) for name in names)

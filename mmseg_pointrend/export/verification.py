@@ -2,28 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from ..errors import InputError
-from ..inference.images import read_image
+from ..inference.image_pipeline import ImagePipeline
 from ..inference.onnx_model import OnnxModel
-from .exporting import Exported
+from .onnx_file import Exported
 
-# Beside an image's own size; sizes are made odd, which is where strides leave remainders.
+# Sizes to try beside an image's own; made odd, as strides do not divide odd sizes.
 SCALES = (0.6, 1.3, 2)
-# Share of labels in which rounding may make a difference where two logits, or margins, tie.
+# Expected share of equal labels; rounding makes a difference where two logits tie.
 AGREEMENT = 0.9999
-ROUNDS = 3
+
+# From a BGR image, (H, W, 3), uint8, to labels, (H, W).
+Segment = Callable[[np.ndarray], np.ndarray]
 
 
 class Agreement(NamedTuple):
@@ -31,100 +32,113 @@ class Agreement(NamedTuple):
 
     Attributes:
         image (str): The image.
-        size (tuple[int, int]): (H, W) that it was brought to.
-        equal (float): Share of the pixels that have the same label in both.
-        torch_seconds (float): Median time of PyTorch.
-        exported_seconds (float): Median time of the exported model.
+        size (tuple[int, int]): (H, W) that it was resized to.
+        equal (dict[str, float]): By runtime, the share of pixels with PyTorch's label.
+        seconds (dict[str, float]): By runtime, PyTorch among them, seconds of the second run.
     """
 
     image: str
     size: tuple[int, int]
-    equal: float
-    torch_seconds: float
-    exported_seconds: float
+    equal: dict[str, float]
+    seconds: dict[str, float]
 
 
-def verify(exported: Exported, images: Sequence[str | Path]) -> list[Agreement]:
-    """Run an exported model beside PyTorch, print how they agree and what time they take.
+def verify(exported: Exported, cfg: Config, images: Sequence[str | Path]) -> list[Agreement]:
+    """Run a file in ONNX Runtime, and in OpenVINO if it is installed, and compare with PyTorch.
+
+    Prints a table of the shares of equal labels and the times.
 
     Args:
-        exported (Exported): The model.
-        images (Sequence[str | Path]): Image files; each is tried at its own size and at three
-            others.
+        exported (Exported): The exported model.
+        cfg (Config): Its config, whose test pipeline loads the images.
+        images (Sequence[str | Path]): Image files, each tried at the size of the graph, or at its
+            own size and three others.
 
     Returns:
         list[Agreement]: A row for each image and size.
 
     Raises:
-        InputError: If an image cannot be read, or fewer than 99.99 % of the labels of one agree.
+        InputError: If an image cannot be read, or a runtime gives fewer than 99.99 % of the labels
+            of one as PyTorch does.
     """
-    run = _runner(exported)
-    rows = []
-    for path in images:
-        image = read_image(path)
-        rows += [_compare(exported, run, str(path), sized) for sized in _sizes(image)]
-    _print(rows, exported)
-    worst = min(rows, key=lambda row: row.equal)
-    if worst.equal < AGREEMENT:
-        height, width = worst.size
-        raise InputError(
-            f"{exported.path} labels only {worst.equal:.4%} of the pixels of {worst.image} at "
-            f"{width}x{height} as PyTorch does; {AGREEMENT:.2%} are expected: do not use it."
-        )
+    runtimes = {"PyTorch": _torch(exported), "ONNX Runtime": _onnx_runtime(exported.path)}
+    if find_spec("openvino"):
+        runtimes["OpenVINO"] = _openvino(exported.path)
+    pipeline = ImagePipeline(cfg)
+    rows = [
+        _compare(runtimes, str(path), sized)
+        for path in images
+        for sized in _sizes(pipeline.read(path), exported.size)
+    ]
+    _print(rows)
+    for row in rows:
+        for runtime, equal in row.equal.items():
+            if equal < AGREEMENT:
+                height, width = row.size
+                raise InputError(
+                    f"{exported.path} in {runtime} must give at least {AGREEMENT:.2%} of PyTorch's "
+                    f"labels, got {equal:.4%} on {row.image} at {width}x{height}; do not use it."
+                )
     return rows
 
 
-def _runner(exported: Exported) -> Callable[[np.ndarray], np.ndarray]:
-    """The file, as those who use it run it: from a BGR image, (H, W, 3), to labels, (H, W)."""
-    if exported.format == "onnx":
-        model = OnnxModel(exported.path, device="cpu", threads=torch.get_num_threads())
-        return lambda image: model.segment_batch([image])[0].labels
-    program = torch.export.load(exported.path).module()
-    return lambda image: _labels(program, image)
+def _torch(exported: Exported) -> Segment:
+    def segment(image: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            output = exported.graph(torch.from_numpy(_pixels(image)))
+        return (output[0] if isinstance(output, tuple) else output).numpy()[0]
+
+    return segment
 
 
-def _labels(graph: Callable[[Tensor], Tensor | tuple], image: np.ndarray) -> np.ndarray:
-    pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
-    with torch.no_grad():
-        output = graph(pixels.unsqueeze(0))
-    labels = output[0] if isinstance(output, tuple) else output
-    return labels.squeeze(0).numpy()
+def _onnx_runtime(path: Path) -> Segment:
+    model = OnnxModel(path, device="cpu", threads=torch.get_num_threads())
+    return lambda image: model.segment_batch([image])[0].labels
 
 
-def _compare(
-    exported: Exported,
-    run: Callable[[np.ndarray], np.ndarray],
-    name: str,
-    image: np.ndarray,
-) -> Agreement:
-    # the first run of each also warms up
-    equal = (run(image) == _labels(exported.graph, image)).mean()
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for side, taken in zip((partial(_labels, exported.graph), run), seconds, strict=True):
-            start = time.perf_counter()
-            side(image)
-            taken.append(time.perf_counter() - start)
-    return Agreement(name, image.shape[:2], float(equal), *map(median, seconds))
+def _openvino(path: Path) -> Segment:
+    import openvino
+
+    # Without the hint it computes in bfloat16 where a CPU has it.
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    model = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda image: model({"images": _pixels(image)})["labels"][0]
 
 
-def _sizes(image: np.ndarray) -> Iterator[np.ndarray]:
+def _pixels(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[None, ..., ::-1].transpose(0, 3, 1, 2))
+
+
+def _compare(runtimes: dict[str, Segment], name: str, image: np.ndarray) -> Agreement:
+    labels, seconds = {}, {}
+    for runtime, segment in runtimes.items():
+        labels[runtime] = segment(image)  # warms up as well
+        start = time.perf_counter()
+        segment(image)
+        seconds[runtime] = time.perf_counter() - start
+    expected = labels.pop("PyTorch")
+    equal = {runtime: float((found == expected).mean()) for runtime, found in labels.items()}
+    return Agreement(name, image.shape[:2], equal, seconds)
+
+
+def _sizes(image: np.ndarray, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
+    if size is not None:
+        yield cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return
     yield image
     for scale in SCALES:
         height, width = (int(length * scale) | 1 for length in image.shape[:2])
         yield cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _print(rows: Sequence[Agreement], exported: Exported) -> None:
-    other = {"onnx": "ONNX Runtime", "pt2": "torch.export.load"}[exported.format]
-    table = Table("image", "size", "equal labels", "PyTorch ms", f"{other} ms", "ratio")
+def _print(rows: Sequence[Agreement]) -> None:
+    table = Table("image", "size", "runtime", "equal labels", "ms")
     for row in rows:
-        table.add_row(
-            Path(row.image).name,
-            f"{row.size[1]}x{row.size[0]}",
-            f"{row.equal:.4%}",
-            f"{1e3 * row.torch_seconds:.0f}",
-            f"{1e3 * row.exported_seconds:.0f}",
-            f"{row.torch_seconds / row.exported_seconds:.2f}",
-        )
+        for runtime, seconds in row.seconds.items():
+            equal = f"{row.equal[runtime]:.4%}" if runtime in row.equal else ""
+            size = f"{row.size[1]}x{row.size[0]}"
+            table.add_row(Path(row.image).name, size, runtime, equal, f"{1e3 * seconds:.0f}")
     Console(width=120).print(table)

@@ -25,7 +25,7 @@ COMMANDS = {
     "convert": ("convert_checkpoint", BAD, "out.pth"),
     "retrofit": ("retrofit", CONFIG, BAD, "--out", "new.py"),
     "predict": ("predict", CONFIG, BAD, "image.png", "--out", "out"),
-    "export": ("export", CONFIG, BAD, "--format", "onnx", "--out", "out.onnx"),
+    "export": ("export", CONFIG, BAD, "--out", "out.onnx"),
 }
 
 

@@ -1,0 +1,137 @@
+"""PyTorch's graph of a model: of any size, or of one size with nothing dynamic in it."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+from mmseg.models.utils.wrappers import Upsample, resize
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from ..errors import InputError
+from .graph import PixelGraph
+from .schedule import fixed_steps
+
+# A batch and sizes that no number in a network equals, so that none is taken for a constant; odd
+# ones, so that resizing and padding are traced, which do no harm where they are not needed.
+EXAMPLE = (2, 3, 201, 329)
+# Another input, which the graph made with EXAMPLE must take.
+OTHER = (1, 3, 109, 75)
+# Largest K of TensorRT's TopK.
+MAX_TOPK = 3840
+
+
+def trace(graph: PixelGraph, size: tuple[int, int] | None = None) -> ExportedProgram:
+    """Make a graph.
+
+    Args:
+        graph (PixelGraph): The model, on the CPU and in evaluation mode.
+        size (tuple[int, int], optional): (H, W) of the one image that the graph takes. Defaults to
+            None: any batch, height and width.
+
+    Returns:
+        ExportedProgram: Its graph. With a ``size`` all of its shapes are numbers and the K of each
+        TopK over floating-point numbers is at most ``MAX_TOPK``.
+
+    Raises:
+        InputError: If PyTorch cannot make one.
+    """
+    with torch.no_grad(), one_line("torch.export"):
+        if size is not None:
+            images = torch.zeros(1, 3, *size, dtype=torch.uint8)
+            program = torch.export.export(graph, (images,), strict=False)
+            return program.run_decompositions({torch.ops.aten.topk.default: split_topk})
+        dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+        images = torch.zeros(EXAMPLE, dtype=torch.uint8)
+        with fixed_steps(graph), symbolic_sizes():
+            program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
+        # Checks the conditions on sizes that EXAMPLE met: a graph for its size alone would give
+        # wrong labels for others.
+        program.module()(torch.zeros(OTHER, dtype=torch.uint8))
+        return program
+
+
+def split_topk(
+    scores: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Tensor, Tensor]:
+    """``torch.topk`` in rounds of at most ``MAX_TOPK``, each without what the last ones took.
+
+    Returns:
+        tuple[Tensor, Tensor]: Values and indices, as those of ``torch.topk``; NotImplemented, which
+        keeps the operator, where one round does or scores cannot be masked.
+    """
+    if k <= MAX_TOPK or not largest or not scores.is_floating_point():
+        return NotImplemented
+    rounds = []
+    for start in range(0, k, MAX_TOPK):
+        rounds.append(scores.topk(min(MAX_TOPK, k - start), dim))
+        scores = scores.scatter(dim, rounds[-1].indices, -torch.inf)
+    values, indices = zip(*rounds, strict=True)
+    return torch.cat(values, dim), torch.cat(indices, dim)
+
+
+@contextmanager
+def one_line(step: str) -> Iterator[None]:
+    """Raise what an exporter says in a hundred lines as one, and silence its other output."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model does that a graph cannot, or they cannot yet
+        cause = error.__cause__ or error
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        reason = lines[0][:300] if lines else type(cause).__name__
+        raise InputError(f"This model cannot be exported; {step} says: {reason}") from error
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def exit_after(seconds: int | None, message: str) -> Iterator[None]:
+    """End the program with status 1 and a message unless the block is done in time.
+
+    For the main thread; on Windows, which has no alarm, there is no limit, as with None.
+    """
+    if seconds is None or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    # SystemExit, since PyTorch catches every Exception here and there and goes on.
+    previous = signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"error: {message}"))
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
+def symbolic_sizes() -> Iterator[None]:
+    """Let the layers of MMSegmentation that upsample take symbols for sizes.
+
+    Both convert sizes to numbers, which would fix the graph to the size of the example:
+    ``Upsample`` to compute a size, ``resize`` to find out whether to warn.
+    """
+    *others, _ = resize.__defaults__
+    quiet = (*others, False)
+    with patch.object(Upsample, "forward", _upsample), patch.object(resize, "__defaults__", quiet):
+        yield
+
+
+def _upsample(self: Upsample, maps: Tensor) -> Tensor:
+    size = self.size or [_times(length, self.scale_factor) for length in maps.shape[-2:]]
+    return resize(maps, size, None, self.mode, self.align_corners)
+
+
+def _times(length: int | torch.SymInt, factor: float) -> int | torch.SymInt:
+    return length * int(factor) if factor == int(factor) else int(length * factor)

@@ -1,0 +1,53 @@
+"""Comparing files with what they were made from."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import pytest
+from exporting import picture
+from mmengine.config import Config
+
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.export import Exported, verify
+
+
+@pytest.fixture
+def image_file(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), picture(40, 50))
+    return path
+
+
+def test_all_installed_runtimes_agree(
+    exported: Exported, export_config: Config, image_file: Path
+) -> None:
+    rows = verify(exported, export_config, [image_file])
+    assert [row.size for row in rows] == [(40, 50), (25, 31), (53, 65), (81, 101)]
+    runtimes = {"ONNX Runtime"} | ({"OpenVINO"} if find_spec("openvino") else set())
+    for row in rows:
+        assert row.equal == dict.fromkeys(runtimes, 1.0)
+        assert row.seconds.keys() == runtimes | {"PyTorch"}
+
+
+def test_images_come_at_the_size_of_the_graph(
+    exported: Exported, export_config: Config, image_file: Path
+) -> None:
+    (row,) = verify(exported._replace(size=(30, 70)), export_config, [image_file])
+    assert row.size == (30, 70)
+
+
+def test_images_are_loaded_as_the_config_says(
+    exported: Exported, export_config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="missing"):
+        verify(exported, export_config, [tmp_path / "missing.png"])
+
+
+def test_other_labels_are_refused(
+    exported: Exported, export_config: Config, image_file: Path
+) -> None:
+    graph = exported.graph
+    flipped = exported._replace(graph=lambda images: tuple(x.flip(-1) for x in graph(images)))
+    with pytest.raises(InputError, match=r"model\.onnx in ONNX Runtime must give .*image\.png"):
+        verify(flipped, export_config, [image_file])
