@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_pointrend.datasets.drawing import CLASSES, Random, random_scene
+from mmseg_pointrend.datasets.drawing import render_shapes
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.inputs import find_images
 
 IGNORED = 255
+# Scenes are drawn at this height, so that they are the same at any size.
+DRAWN_HEIGHT = 512
 WORST_CASES = ("constant", "ties", "checkerboard", "noise")
 
 
@@ -95,11 +97,6 @@ def worst_logits(case: str, classes: int, size: tuple[int, int]) -> Tensor:
 
 def _draw_shapes(size: tuple[int, int], seed: int) -> np.ndarray:
     height, width = size
-    labels = np.zeros(size, dtype=np.uint8)
-    x, y = np.arange(width)[None] + 0.5, np.arange(height)[:, None] + 0.5
-    for shape in random_scene(Random(seed, 0), height, width):
-        left, top, right, bottom = (max(0, round(edge)) for edge in shape.box)
-        part = slice(top, bottom + 1), slice(left, right + 1)
-        inside = shape.distance(x[:, part[1]], y[part[0]]) < 0
-        labels[part][inside] = CLASSES.index(shape.kind)
-    return labels
+    drawn = (DRAWN_HEIGHT, max(32, round(DRAWN_HEIGHT * width / height)))
+    _, labels = render_shapes(seed, 0, drawn)
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
