@@ -310,9 +310,10 @@ def test_a_compiled_model_gives_the_same_labels(
 
 
 def test_only_arrays_are_segmented_directly(inferencer: PointRendInferencer) -> None:
-    for not_array in ("a.jpg", torch.zeros(4, 4, 3, dtype=torch.uint8)):
-        with pytest.raises(InputError, match=r"call the inferencer itself for files"):
-            inferencer.segment(not_array)
+    with pytest.raises(InputError, match=r"a\.jpg: call the inferencer itself for files"):
+        inferencer.segment("a.jpg")
+    with pytest.raises(InputError, match="must be an array, got Tensor"):
+        inferencer.segment(torch.zeros(4, 4, 3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("kind", ["mmseg.LoadAnnotations", LoadAnnotations])
