@@ -245,8 +245,13 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
 def stride16_cells(size: Sequence[int]) -> int:
     """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
     pixels."""
-    height, width = size
+    height, width = map(as_length, size)
     return torch.sym_max(1, (height // 16) * (width // 16))
+
+
+def as_length(length: int | torch.SymInt | Tensor) -> int | torch.SymInt:
+    """A side of a map, also where a tracer has it as a tensor."""
+    return length if isinstance(length, torch.SymInt) else int(length)
 
 
 def to_pixels(coord: Tensor, length: int, align_corners: bool = False) -> Tensor:

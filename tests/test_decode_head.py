@@ -575,4 +575,4 @@ def test_a_few_steps_on_shapes_bring_the_loss_down(tiny_model: ModelCfg) -> None
         optimizer.step()
         history.append({name: value.item() for name, value in logs.items()})
     for name in ("decode.coarse.loss_ce", "decode.point.loss_ce"):
-        assert history[-1][name] < 0.8 * history[0][name]
+        assert history[-1][name] < 0.9 * history[0][name]

@@ -70,8 +70,10 @@ class LoadCheckedAnnotations(LoadAnnotations):
         self.value_map = {int(old): new for old, new in (value_map or {}).items()}
 
     def transform(self, results: dict) -> dict:
-        """Load ``results['seg_map_path']``."""
-        path = results.get("seg_map_path")
+        """Load ``results['seg_map_path']``, if there is one."""
+        if "seg_map_path" not in results:
+            return results  # MMSegmentation's APIs leave out LoadAnnotations by its name
+        path = results["seg_map_path"]
         check_label_map(path)
         try:
             results = super().transform(results)

@@ -17,7 +17,8 @@ from ..files import check_writable
 # What configs/_base_/ names for a run, beside MMSegmentation's own parts.
 HOOKS = ("DataCheckHook", "CheckpointCheckHook")
 TRAIN_HOOKS = ("InvalidLossHook", "IterationSeedHook")
-TRANSFORMS = ("LoadCheckedImage", "LoadCheckedAnnotations")
+# MMSegInferencer looks for LoadImageFromFile by name in test pipelines, so only training has ours.
+TRAIN_TRANSFORMS, TRANSFORMS = ("LoadCheckedImage",), ("LoadCheckedAnnotations",)
 
 
 def run_training(
@@ -80,9 +81,11 @@ def log_missing_parts(runner: Runner, loader: str, hooks: tuple[str, ...]) -> No
         hooks (tuple[str, ...]): Registered names of hooks.
     """
     named = _type_names([runner.cfg.get("custom_hooks"), runner.cfg.get(loader)])
-    missing = [name for name in hooks + TRANSFORMS if name not in named]
+    is_training = loader == "train_dataloader"
+    wanted = hooks + (TRAIN_TRANSFORMS if is_training else ()) + TRANSFORMS
+    missing = [name for name in wanted if name not in named]
     checkpoint = runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
-    if loader == "train_dataloader" and "backend_args" not in checkpoint:
+    if is_training and "backend_args" not in checkpoint:
         missing.append("checkpoint.backend_args=dict(backend='whole')")
     if missing:
         runner.logger.info(

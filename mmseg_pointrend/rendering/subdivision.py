@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
-from ..points import stride16_cells
+from ..points import as_length, stride16_cells
 
 # (height, width); symbols while a graph is made
 Size = tuple[int | torch.SymInt, int | torch.SymInt]
@@ -56,8 +56,10 @@ class Subdivision:
         Raises:
             InputError: If the target is smaller than the coarse map.
         """
-        size, target = tuple(coarse), tuple(target)
-        if not torch.compiler.is_compiling() and any(map(int.__lt__, target, size)):
+        size, target = tuple(map(as_length, coarse)), tuple(map(as_length, target))
+        if not torch.compiler.is_compiling() and any(
+            length < least for length, least in zip(target, size, strict=True)
+        ):
             raise InputError(
                 f"size must be at least that of the coarse map, {size[0]}x{size[1]}, got "
                 f"{target[0]}x{target[1]}."

@@ -13,14 +13,14 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadCheckedImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(2048, 512), keep_ratio=True),
     # After Resize: predictions are scored at the size of the label.
     dict(type="LoadCheckedAnnotations"),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
-    dict(type="LoadCheckedImage"),
+    dict(type="LoadImageFromFile"),
     dict(
         type="TestTimeAug",
         transforms=[
