@@ -1,14 +1,20 @@
 """Write a checkpoint in the layout of this package: tools/convert_checkpoint.py IN OUT"""
 
 import argparse
+import hashlib
+import io
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
-from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
-from mmseg_pointrend.checkpoints.layouts import Layout
+import torch
+
+from mmseg_pointrend.checkpoints.fitting import read_checkpoint
+from mmseg_pointrend.checkpoints.layouts import Layout, to_own_layout
 from mmseg_pointrend.config import add_trust_option
-from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.files import replacing
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,10 +30,30 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def convert(source: str, target: Path, trust: bool) -> tuple[Path, Layout]:
+    """Write the weights of a checkpoint; returns the file written and the layout that was found."""
+    checkpoint = read_checkpoint(source, trust)
+    weights = {k.removeprefix("module."): v for k, v in checkpoint["state_dict"].items()}
+    weights, layout = to_own_layout(weights)
+    if layout is None:
+        raise InputError(
+            f"{source} has no weights of a decode head (decode_head.*): it is not the checkpoint "
+            f"of a segmentor. Its first weights are {', '.join([*weights][:3])}."
+        )
+    buffer = io.BytesIO()  # in memory, as the name of the file depends on what is in it
+    torch.save({"meta": checkpoint.get("meta", {}), "state_dict": weights}, buffer)
+    # The first eight digits are in the name, as in OpenMMLab's model zoo.
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:8]
+    path = target.with_name(f"{target.stem}-{digest}{target.suffix or '.pth'}")
+    with replacing(path) as partial:
+        partial.write_bytes(buffer.getvalue())
+    return path, layout
+
+
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        path, layout = convert_checkpoint(args.source, args.target, trust=args.trust_checkpoint)
+        path, layout = convert(args.source, Path(args.target), args.trust_checkpoint)
     print(path)
     if layout is Layout.COARSE:
         print("It has no point head: train one, with load_from set to it (docs/retrofit.md).")

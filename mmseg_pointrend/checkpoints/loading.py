@@ -1,22 +1,32 @@
 """Has everything that MMEngine loads read as data: files, downloads and names of model zoos."""
 
+import hashlib
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
+import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import get_file_backend
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from ..errors import InputError
-from .downloads import download
 from .reading import RefusedCheckpoint, read_data
 
 MODEL_ZOOS = ("torchvision", "modelzoo", "open-mmlab", "openmmlab", "mmcls")
+
+# Whether the block of this thread trusts checkpoints.
+_trust = ContextVar("trust", default=False)
+# MMEngine's own loaders, once for each open block of any thread.
+_replaced: list[dict] = []
+_lock = threading.Lock()
 
 
 @contextmanager
@@ -35,45 +45,22 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
         InputError: In the block, if a checkpoint cannot be read or would run code.
     """
     token = _trust.set(trust)
-    _loaders.replace()
+    with _lock:
+        _replaced.append(_replaced[0] if _replaced else CheckpointLoader._schemes)
+        of_users = {
+            prefix: loader
+            for prefix, loader in _replaced[0].items()
+            if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
+        }
+        CheckpointLoader._schemes = {**of_users, "": load_from_data}  # the first that fits is taken
     try:
         yield
     finally:
-        _loaders.put_back()
+        with _lock:
+            own = _replaced.pop()
+            if not _replaced:
+                CheckpointLoader._schemes = own
         _trust.reset(token)
-
-
-class _Loaders:
-    """MMEngine's loaders, which all threads share: ours while any of them is in a block."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks = 0
-        self._before: dict[str, Callable] = {}
-
-    def replace(self) -> None:
-        with self._lock:
-            if self._blocks == 0:
-                self._before = CheckpointLoader._schemes
-                of_users = {
-                    prefix: loader
-                    for prefix, loader in self._before.items()
-                    if getattr(loader, "__module__", None) != mmengine_checkpoint.__name__
-                }
-                # the first prefix that fits is taken
-                CheckpointLoader._schemes = {**of_users, "": load_from_data}
-            self._blocks += 1
-
-    def put_back(self) -> None:
-        with self._lock:
-            self._blocks -= 1
-            if self._blocks == 0:
-                CheckpointLoader._schemes = self._before
-
-
-_loaders = _Loaders()
-# Of each thread's own block, however many there are at a time.
-_trust = ContextVar("trust", default=False)
 
 
 def load_from_data(filename: str, map_location: Any = None) -> Any:
@@ -110,9 +97,8 @@ def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool
         return _read_download(filename, trust, map_location)
     if scheme in MODEL_ZOOS:
         checkpoint = load_checkpoint(_zoo_address(scheme, name), map_location, trust)
-        if scheme == "mmcls":
-            return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
-        return checkpoint
+        is_mmcls = scheme == "mmcls"
+        return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint) if is_mmcls else checkpoint
     try:
         backend = get_file_backend(filename)
     except (ImportError, KeyError) as error:
@@ -124,8 +110,46 @@ def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool
         return read_data(path, trust, map_location)
 
 
+def download(url: str, sha256: str | None = None) -> Path:
+    """Fetch a file once, into ``torch.hub.get_dir()``, which the variable TORCH_HOME moves.
+
+    Args:
+        url (str): Its address.
+        sha256 (str, optional): The first digits of its SHA-256. Defaults to None: any content.
+
+    Returns:
+        Path: The file, whole.
+
+    Raises:
+        InputError: If it cannot be fetched, or has another SHA-256.
+    """
+    name = os.path.basename(urlparse(url).path)
+    if name in ("", ".", ".."):
+        raise InputError(f"{url} is not the address of a file.")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file() and (sha256 is None or _sha256(path).startswith(sha256)):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # It writes under a name of its own first, which replaces the target when all is there.
+        torch.hub.download_url_to_file(url, str(path), sha256, progress=os.isatty(2))
+    # OSError has URLError below it; another hash is a RuntimeError
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{url} cannot be downloaded to {path} ({error}); try again, or name a file."
+        ) from error
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _read_download(url: str, trust: bool, map_location: Any) -> Any:
-    """Read a file from the web, by way of PyTorch's cache."""
     rank, _ = get_dist_info()
     if rank == 0:
         download(url)
@@ -140,7 +164,7 @@ def _read_download(url: str, trust: bool, map_location: Any) -> Any:
 
 
 def _zoo_address(scheme: str, name: str) -> str:
-    """The URL, or the path in MMEngine's home, of a model that a zoo has a name for."""
+    """The URL, or the path in MMEngine's home, of a model of a zoo."""
     if scheme in ("torchvision", "modelzoo"):
         addresses = mmengine_checkpoint.get_torchvision_models()
     elif scheme == "mmcls":
@@ -151,8 +175,5 @@ def _zoo_address(scheme: str, name: str) -> str:
     if name not in addresses:
         raise InputError(f"{scheme}://{name}: {scheme} has no model of that name.")
     address = addresses[name]
-    return (
-        address
-        if "://" in address
-        else str(Path(mmengine_checkpoint._get_mmengine_home(), address))
-    )
+    home = mmengine_checkpoint._get_mmengine_home()
+    return address if "://" in address else str(Path(home, address))

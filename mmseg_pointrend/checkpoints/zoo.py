@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import InputError
-from .downloads import download
+from .loading import download
 
 PACKAGE = Path(__file__).parents[1]
 # Built packages carry the zoo in .mim; in the repository it lies beside the package.

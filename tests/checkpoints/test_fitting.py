@@ -2,10 +2,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from mmseg_pointrend.checkpoints.fitting import check_weights, load_weights, read_checkpoint
+from mmseg_pointrend.checkpoints import fitting
+from mmseg_pointrend.checkpoints.fitting import (
+    accept_misfits,
+    bare_segmentor,
+    check_weights,
+    find_misfit,
+    load_weights,
+    read_checkpoint,
+)
 from mmseg_pointrend.errors import InputError
 
 
@@ -78,17 +86,16 @@ def test_only_the_first_few_names_are_shown() -> None:
         check_weights(make_model(), {}, "model.pth")
     message = str(error.value)
     assert "in 8 weights" in message
-    assert message.count("is missing") == 4
-    assert "; and 4 more." in message
+    assert message.count("is missing") == 6
+    assert "; and 2 more." in message
 
 
 def test_partial_weights_can_be_allowed_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings = []
-    monkeypatch.setattr(MMLogger, "warning", lambda _logger, message: warnings.append(message))
+    monkeypatch.setattr(fitting, "print_log", lambda message, **_: warnings.append(message))
     check_weights(make_model(), {}, "model.pth", allow_partial=True)
     assert len(warnings) == 1
     assert "model.pth does not fit the model in 8 weights" in warnings[0]
-    assert warnings[0].count("is missing") == 8  # whoever goes on wants to know them all
 
 
 def test_loads_all_weights_and_returns_the_meta(tmp_path: Path) -> None:
@@ -122,3 +129,47 @@ def test_loads_what_fits_where_that_is_allowed(tmp_path: Path) -> None:
     for name, weight in before.items():
         kept = name in ("2.bias", "0.weight")
         torch.testing.assert_close(after[name], weight if kept else weight + 1)
+
+
+class Head(nn.Module):
+    """Named as a PointRendHead is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coarse_head, self.point_head = nn.Linear(2, 3), nn.Linear(3, 3)
+        self.misfit: str | None = None
+
+
+def test_a_part_is_compared_under_its_prefix() -> None:
+    head = Head()
+    weights = {f"module.decode_head.{k}": w for k, w in head.state_dict().items()}
+    others = {"module.backbone.weight": torch.ones(1)}
+    assert find_misfit(head, {**weights, **others}, prefix="module.decode_head.") is None
+    del weights["module.decode_head.coarse_head.bias"]
+    weights["module.decode_head.coarse_head.new"] = torch.ones(1)
+    misfit = find_misfit(head, {**weights, **others}, prefix="module.decode_head.")
+    assert "decode_head.coarse_head.bias is missing" in misfit
+    assert "decode_head.coarse_head.new is not in the model" in misfit
+
+
+def test_a_point_head_may_be_fresh_where_that_is_said() -> None:
+    head = Head()
+    coarse = {f"coarse_head.{k}": w for k, w in head.coarse_head.state_dict().items()}
+    assert "has yet to be trained" in find_misfit(head, coarse)
+    assert find_misfit(head, coarse, fresh_point_head=True) is None
+    half = {**coarse, "point_head.bias": torch.ones(3)}
+    assert "point_head.weight is missing" in find_misfit(head, half, fresh_point_head=True)
+
+
+def test_misfits_can_be_accepted() -> None:
+    model = nn.ModuleDict(dict(decode_head=Head()))
+    model["decode_head"].misfit = "it does not fit"
+    accept_misfits(model)
+    assert model["decode_head"].misfit is None
+
+
+def test_the_segmentor_inside_of_wrappers_is_found() -> None:
+    model = nn.Module()
+    model.decode_head = Head()
+    assert bare_segmentor(nn.DataParallel(nn.DataParallel(model))) is model
+    assert bare_segmentor(model) is model

@@ -11,7 +11,6 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.fitting import check_weights, read_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout, head_layout, to_own_layout
 from mmseg_pointrend.errors import InputError
@@ -30,7 +29,8 @@ def own_names(draw: st.DrawFn) -> list[str]:
     point = draw(st.sets(tails, min_size=1, max_size=5))
     names = [*draw(others)]
     names += [f"decode_head.coarse_head.{name}" for name in coarse]
-    return names + [f"decode_head.point_head.{name}" for name in point if name[:9] != "conv_seg."]
+    point = {"fc_seg.weight", *(name for name in point if name[:9] != "conv_seg.")}
+    return names + [f"decode_head.point_head.{name}" for name in point]
 
 
 def cascade_names(names: list[str]) -> list[str]:
@@ -48,22 +48,6 @@ def test_names_come_back_from_every_layout(names: list[str], prefix: str) -> Non
     plain = {k.replace(".coarse_head.", ".", 1): v for k, v in coarse_only.items()}
     if head_layout(plain, head) is Layout.COARSE:  # unless a part of it is named as ours are
         assert to_own_layout(plain, head) == (coarse_only, Layout.COARSE)
-
-
-@holds_for(60, own_names(), st.booleans())
-def test_conversion_keeps_every_weight(names: list[str], is_cascade: bool) -> None:
-    own = {name: torch.full((k % 3, 2), k) for k, name in enumerate(names)}
-    given = dict(zip(cascade_names(names) if is_cascade else names, own.values(), strict=True))
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(dict(state_dict=given, optimizer=dict(a=1)), Path(folder) / "in.pth")
-        path, layout = convert_checkpoint(Path(folder) / "in.pth", Path(folder) / "out.pth")
-        found = read_checkpoint(path)
-        assert head_layout(found["state_dict"]) is Layout.POINTREND
-        again = convert_checkpoint(path, Path(folder) / "out.pth")
-        assert read_checkpoint(again.path)["state_dict"].keys() == own.keys()
-    assert layout is (Layout.CASCADE if is_cascade else Layout.POINTREND)
-    torch.testing.assert_close(found["state_dict"], own, rtol=0, atol=0)
-    assert "optimizer" not in found
 
 
 class Segmentor(nn.Module):
