@@ -35,11 +35,13 @@ else:
     from .checkpoints.reading import trust_mmengine_checkpoints
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
-    from .engine.hooks import CheckpointCheckHook, DataCheckHook, InvalidLossHook
+    from .engine.data_check import DataCheckHook
+    from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
     from .engine.saving import WholeCheckpointHook
     from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
+    from .losses import BinaryDiceLoss
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
     from .rendering import DenseRenderer, SparseRenderer
@@ -51,6 +53,7 @@ else:
 
     __all__ = [
         "BFloat16OptimWrapper",
+        "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
         "ChannelsLastHook",

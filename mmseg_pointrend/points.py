@@ -1,4 +1,4 @@
-"""Geometry of points on dense maps, and how unsure a prediction is at a point.
+"""Geometry of points on dense maps, and the margin of a prediction at a point.
 
 Shapes in this package:
     B: images in the batch     C: classes (channels of the logits)     N: points of an image
@@ -10,14 +10,17 @@ pixels lies at (i + 0.5) / n. With ``align_corners=True`` they follow the conven
 reads a map must use the flag that the map was upsampled with, or it reads beside the points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import InputError
 
-KINDS = ("margin", "prob_margin")
+UNCERTAINTIES = ("margin", "prob_margin")
+# The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
+Uncertainty = str | Callable[[Tensor], Tensor]
 
 
 def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -38,6 +41,15 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
+    if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+        table, index = _rows_at(maps, index)
+        values = F.embedding_bag(
+            index.flatten(0, 1),
+            table,
+            per_sample_weights=weights.flatten(0, 1).to(table.dtype),
+            mode="sum",
+        ).unflatten(0, coords.shape[:2])
+        return values.to(maps.dtype).transpose(1, 2)
     batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
     # All neighbors at once: each reading of its own would have a gradient as large as the maps.
     neighbors = index.flatten(1)
@@ -47,6 +59,23 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     values = maps[batch, :, row, col].unflatten(1, index.shape[1:])
     values = (values * weights.unsqueeze(-1)).sum(dim=2)
     return values.to(maps.dtype).transpose(1, 2)
+
+
+def _rows_at(maps: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """A table of pixels, (R, C), of at least single precision, and the rows of (B, ...) pixels."""
+    pixels = maps.shape[-2] * maps.shape[-1]
+    first = pixels * torch.arange(len(maps)).view(-1, *[1] * (index.dim() - 1))
+    index = index + first
+    single = torch.promote_types(maps.dtype, torch.float32)
+    if maps.dtype == single and maps.is_contiguous(memory_format=torch.channels_last):
+        return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]), index
+    # Channels-first maps are slow to read: read each pixel once.
+    is_read = torch.zeros(len(maps) * pixels, dtype=torch.bool)
+    is_read[index.flatten()] = True
+    read = is_read.nonzero().squeeze(1)
+    image = torch.div(read, pixels, rounding_mode="floor")
+    table = maps.flatten(2)[image, :, read - image * pixels]
+    return table.to(single), (is_read.cumsum(0) - 1).take(index)
 
 
 def point_neighbors(
@@ -131,7 +160,7 @@ def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = Fals
 
 
 def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
-    """Gap between the two largest logits: how sure a prediction is, zero on a decision boundary.
+    """Gap between the two largest logits: zero on a decision boundary.
 
     Args:
         logits (Tensor): Logits or probabilities with the classes along ``dim``. A single class is
@@ -153,26 +182,33 @@ def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
     return best - second
 
 
-def check_kind(kind: str) -> str:
-    """Return ``kind`` if it names a measure of uncertainty, else raise an InputError."""
-    if kind not in KINDS:
-        raise InputError(f"uncertainty={kind!r} is none of {', '.join(map(repr, KINDS))}.")
-    return kind
+def check_uncertainty(uncertainty: Uncertainty) -> Uncertainty:
+    """Return ``uncertainty`` if points can be picked by it, else raise an InputError."""
+    if not callable(uncertainty) and uncertainty not in UNCERTAINTIES:
+        raise InputError(
+            "uncertainty must be 'margin', 'prob_margin' or a function from (B, C, N) logits to "
+            f"(B, N) uncertainties, got {uncertainty!r}."
+        )
+    return uncertainty
 
 
-def certainty(logits: Tensor, kind: str = "margin") -> Tensor:
-    """How sure logits are; its negative is the uncertainty that points are picked by.
+def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
+    """What points are picked by, the smallest first: minus the uncertainty of a prediction.
 
     Args:
-        logits (Tensor): (B, C, ...) logits. One channel is the logit of a sigmoid.
-        kind (str): ``'margin'``, the gap between the two largest logits, or ``'prob_margin'``, that
-            between the two largest class probabilities. With one channel both mean the absolute
-            logit, as they order points alike. Defaults to 'margin'.
+        logits (Tensor): Logits, (B, C, N). One channel is the logit of a sigmoid.
+        uncertainty (str | Callable): ``'margin'``, the gap between the two largest logits;
+            ``'prob_margin'``, the gap between the two largest class probabilities; or a function
+            from logits to uncertainties, (B, N), larger where a prediction is less certain. With
+            one channel both names mean the absolute logit, as they order points alike. Defaults to
+            'margin'.
 
     Returns:
-        Tensor: (B, ...) values >= 0; zero on a decision boundary.
+        Tensor: Margins, (B, N). Those of the two names are >= 0, and zero on a decision boundary.
     """
-    if kind == "prob_margin" and logits.shape[1] > 1:
+    if callable(uncertainty):
+        return -uncertainty(logits)
+    if uncertainty == "prob_margin" and logits.shape[1] > 1:
         logits = logits.softmax(dim=1)
     return top2_margin(logits)
 

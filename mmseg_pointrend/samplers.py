@@ -3,29 +3,48 @@
 import torch
 from mmseg.registry import TASK_UTILS
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import InputError
-from .points import certainty, check_kind, point_sample, stride16_cells
+from .points import (
+    Uncertainty,
+    cell_coords,
+    check_uncertainty,
+    margins,
+    point_sample,
+    stride16_cells,
+)
 
 
 @TASK_UTILS.register_module()
 class UncertaintyPointSampler:
-    """Random points, most of them where the coarse prediction is unsure (PointRend, section 3.1).
+    """Random points, most of them where the coarse prediction is uncertain.
 
-    Draws ``oversample_ratio`` times as many points as needed uniformly at random, keeps the share
-    ``importance_sample_ratio`` of the number needed that is least certain, and fills up with fresh
-    uniform points. ``oversample_ratio=1, importance_sample_ratio=0`` samples uniformly.
+    As published (PointRend, section 3.1): draws ``oversample_ratio`` times as many points as needed
+    uniformly at random, keeps the share ``importance_sample_ratio`` of the number needed that is
+    least certain, and fills up with fresh uniform points. ``oversample_ratio=1,
+    importance_sample_ratio=0`` samples uniformly.
+
+    A ``boundary_ratio`` above 0 reserves that share of the points for pixels near true label
+    boundaries; the other points are drawn as above.
 
     Args:
         num_points (int, optional): Points for each image. Defaults to None: as many as the
             stride-16 map of the training crop has cells.
         oversample_ratio (float): k in the paper, >= 1. Defaults to 3.
         importance_sample_ratio (float): beta in the paper, in [0, 1]. Defaults to 0.75.
-        uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
-            :func:`~mmseg_pointrend.points.certainty`. Defaults to 'margin'.
+        uncertainty (str | Callable): ``'margin'``, ``'prob_margin'`` or a function, see
+            :func:`~mmseg_pointrend.points.margins`. Defaults to 'margin'.
         padding_mode (str): What lies beyond the coarse map when it is scored: ``'zeros'``, as in
             MMSegmentation and detectron2, makes the outer half of its outer cells look uncertain,
             so that they draw more than their share; ``'border'`` continues it. Defaults to 'zeros'.
+        boundary_ratio (float): Share of the points near true boundaries, in [0, 1]. Defaults to 0,
+            the published method.
+        boundary_radius (int): Distance in pixels, at least 1, up to which a pixel is near a
+            boundary; pixels that touch another label, at a side or a corner, are at distance 1.
+            Defaults to 2.
+        ignore_index (int): Label of ignored pixels, which make no boundary and are not near one;
+            :class:`PointRendHead` passes its own. Defaults to 255.
         align_corners (bool): How coordinates map to pixels; :class:`PointRendHead` passes its own.
             Defaults to False.
 
@@ -38,43 +57,87 @@ class UncertaintyPointSampler:
         num_points: int | None = None,
         oversample_ratio: float = 3,
         importance_sample_ratio: float = 0.75,
-        uncertainty: str = "margin",
+        uncertainty: Uncertainty = "margin",
         padding_mode: str = "zeros",
+        boundary_ratio: float = 0.0,
+        boundary_radius: int = 2,
+        ignore_index: int = 255,
         align_corners: bool = False,
     ) -> None:
         if num_points is not None and not (isinstance(num_points, int) and num_points >= 1):
-            raise InputError(f"num_points={num_points!r} is no number of points, 1 or more.")
+            raise InputError(f"num_points must be an integer >= 1 or None, got {num_points!r}.")
         if oversample_ratio < 1:
-            raise InputError(f"oversample_ratio={oversample_ratio} is below 1.")
-        if not 0 <= importance_sample_ratio <= 1:
-            raise InputError(f"importance_sample_ratio={importance_sample_ratio} is not in [0, 1].")
+            raise InputError(f"oversample_ratio must be >= 1, got {oversample_ratio!r}.")
+        for name, ratio in (
+            ("importance_sample_ratio", importance_sample_ratio),
+            ("boundary_ratio", boundary_ratio),
+        ):
+            if not 0 <= ratio <= 1:
+                raise InputError(f"{name} must be in [0, 1], got {ratio!r}.")
         if padding_mode not in ("zeros", "border"):
-            raise InputError(f"padding_mode={padding_mode!r} is neither 'zeros' nor 'border'.")
+            raise InputError(f"padding_mode must be 'zeros' or 'border', got {padding_mode!r}.")
+        if not (isinstance(boundary_radius, int) and boundary_radius >= 1):
+            raise InputError(f"boundary_radius must be an integer >= 1, got {boundary_radius!r}.")
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
-        self.uncertainty = check_kind(uncertainty)
+        self.uncertainty = check_uncertainty(uncertainty)
         self.padding_mode = padding_mode
+        self.boundary_ratio = boundary_ratio
+        self.boundary_radius = boundary_radius
+        self.ignore_index = ignore_index
         self.align_corners = align_corners
 
     @torch.no_grad()
-    def __call__(self, coarse_logits: Tensor, image_size: tuple[int, int]) -> Tensor:
+    def __call__(
+        self, coarse_logits: Tensor, image_size: tuple[int, int], labels: Tensor | None = None
+    ) -> Tensor:
         """Draw points for each image.
 
         Args:
-            coarse_logits (Tensor): (B, C, H, W) logits of the coarse head.
-            image_size (tuple[int, int]): (height, width) of the training crop in pixels.
+            coarse_logits (Tensor): (B, C, h, w) logits of the coarse head.
+            image_size (tuple[int, int]): (H, W) of the training crop in pixels.
+            labels (Tensor, optional): True labels, (B, H, W), integers. Needed with a
+                ``boundary_ratio`` above 0. Defaults to None.
 
         Returns:
-            Tensor: Coordinates, (B, N, 2), float32 in [0, 1); the uncertain ones first. N never
-            exceeds the number of pixels.
-        """
-        batch, device = len(coarse_logits), coarse_logits.device
-        height, width = image_size
-        wanted = stride16_cells(image_size) if self.num_points is None else self.num_points
-        num_points = min(wanted, height * width)
-        num_uncertain = int(self.importance_sample_ratio * num_points)
+            Tensor: Coordinates, (B, N, 2), float32 in [0, 1]: first the uncertain points, then
+            uniform ones, at last those near boundaries, which are centers of pixels. N never
+            exceeds the number of pixels. Images without a boundary get all of their points as
+            published.
 
+        Raises:
+            InputError: If labels are needed and not given.
+        """
+        wanted = stride16_cells(image_size) if self.num_points is None else self.num_points
+        num_points = min(wanted, image_size[0] * image_size[1])
+        num_near = int(self.boundary_ratio * num_points)
+        published = self._published(coarse_logits, num_points - num_near)
+        if num_near == 0:
+            return published
+        if labels is None:
+            raise InputError(
+                f"boundary_ratio={self.boundary_ratio!r} needs labels; pass them to the sampler."
+            )
+        is_near = near_label_boundary(labels, self.boundary_radius, self.ignore_index).flatten(1)
+        count = is_near.cumsum(dim=1)
+        total = count[:, -1:].contiguous()
+        # The pixel at a random rank among those near a boundary.
+        rank = (torch.rand(len(labels), num_near, device=labels.device) * total).long() + 1
+        pixels = torch.searchsorted(count, torch.minimum(rank, total)).clamp(
+            max=is_near.shape[1] - 1
+        )
+        near = cell_coords(pixels, image_size, self.align_corners)
+        if not total.all():
+            near = torch.where(
+                total.unsqueeze(-1) > 0, near, self._published(coarse_logits, num_near)
+            )
+        return torch.cat((published, near), dim=1)
+
+    def _published(self, coarse_logits: Tensor, num_points: int) -> Tensor:
+        """Points as the paper draws them, (B, N, 2); the uncertain ones first."""
+        batch, device = len(coarse_logits), coarse_logits.device
+        num_uncertain = int(self.importance_sample_ratio * num_points)
         candidates = torch.rand(
             batch, int(self.oversample_ratio * num_points), 2, device=device, dtype=torch.float32
         )
@@ -82,9 +145,8 @@ class UncertaintyPointSampler:
         # certain point there is, which scoring the map and reading the scores would call certain.
         inside = self._within_centers(candidates, tuple(coarse_logits.shape[-2:]))
         logits = point_sample(coarse_logits, inside, self.align_corners)
-        chosen = certainty(logits, self.uncertainty).neg().topk(num_uncertain, dim=1).indices
+        chosen = margins(logits, self.uncertainty).neg().topk(num_uncertain, dim=1).indices
         uncertain = candidates.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
-
         rest = torch.rand(batch, num_points - num_uncertain, 2, device=device, dtype=torch.float32)
         return torch.cat((uncertain, rest), dim=1)
 
@@ -94,3 +156,24 @@ class UncertaintyPointSampler:
             return coords  # with align_corners the centers of the outer cells are the border
         margin = 0.5 / torch.tensor(map_size[::-1], dtype=coords.dtype, device=coords.device)
         return torch.minimum(torch.maximum(coords, margin), 1 - margin)
+
+
+def near_label_boundary(labels: Tensor, radius: int, ignore_index: int = 255) -> Tensor:
+    """Find the pixels that have a pixel of another label within a distance.
+
+    Args:
+        labels (Tensor): Class indices, (B, H, W), any integer type.
+        radius (int): Chessboard distance in pixels, at least 1.
+        ignore_index (int): Label of ignored pixels, which count as no label. Defaults to 255.
+
+    Returns:
+        Tensor: A mask, (B, H, W), bool, False at ignored pixels.
+    """
+    labeled = (labels != ignore_index).unsqueeze(1)
+    # The largest and minus the smallest label of each square.
+    own = labels.unsqueeze(1).float()
+    own = torch.cat((own, -own), dim=1).masked_fill(~labeled, -torch.inf)
+    side = 2 * radius + 1
+    extremes = F.max_pool2d(own, (side, 1), stride=1, padding=(radius, 0))
+    extremes = F.max_pool2d(extremes, (1, side), stride=1, padding=(0, radius))
+    return ((extremes != own).any(dim=1, keepdim=True) & labeled).squeeze(1)

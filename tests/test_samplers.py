@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 from mmseg_pointrend import UncertaintyPointSampler, point_sample
 from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.points import point_labels
+from mmseg_pointrend.samplers import near_label_boundary
 
 
 def margins(coarse: torch.Tensor, coords: torch.Tensor, align_corners: bool) -> torch.Tensor:
@@ -138,11 +140,14 @@ def test_half_precision_logits_give_full_precision_points(dtype: torch.dtype) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(num_points=0), "num_points=0"),
-        (dict(oversample_ratio=0.5), "oversample_ratio=0.5"),
-        (dict(importance_sample_ratio=1.5), "importance_sample_ratio=1.5"),
-        (dict(importance_sample_ratio=-0.1), "importance_sample_ratio=-0.1"),
-        (dict(uncertainty="entropy"), "uncertainty='entropy'"),
+        (dict(num_points=0), "num_points must be an integer >= 1 or None, got 0"),
+        (dict(oversample_ratio=0.5), "oversample_ratio must be >= 1, got 0.5"),
+        (dict(importance_sample_ratio=1.5), "importance_sample_ratio must be .* got 1.5"),
+        (dict(importance_sample_ratio=-0.1), "importance_sample_ratio must be .* got -0.1"),
+        (dict(uncertainty="entropy"), "uncertainty must be .* got 'entropy'"),
+        (dict(boundary_ratio=2), "boundary_ratio must be .* got 2"),
+        (dict(boundary_radius=0), "boundary_radius must be .* got 0"),
+        (dict(padding_mode="reflect"), "padding_mode must be .* got 'reflect'"),
     ],
 )
 def test_settings_out_of_range_are_refused(arguments: dict, message: str) -> None:
@@ -165,6 +170,105 @@ def test_a_continued_border_draws_no_more_than_its_share() -> None:
     assert abs(share_in_frame("border") - area) < 0.06
 
 
-def test_an_unknown_padding_is_refused() -> None:
-    with pytest.raises(InputError, match="padding_mode='reflect' is neither"):
-        UncertaintyPointSampler(padding_mode="reflect")
+def test_a_function_chooses_points() -> None:
+    """Points gather where the function says that predictions are uncertain."""
+    coarse = torch.linspace(-4, 4, 16).repeat(16, 1).view(1, 1, 16, 16)
+    sampler = UncertaintyPointSampler(100, 10, 1, lambda logits: logits[:, 0])
+    assert sampler(coarse, image_size=(64, 64))[..., 0].min() > 0.75
+
+
+label_maps = st.tuples(
+    st.integers(0, 2**32 - 1), st.integers(1, 2), st.integers(1, 14), st.integers(1, 14)
+)
+
+
+def random_labels(seed: int, batch: int, height: int, width: int) -> torch.Tensor:
+    """A few rectangles of classes and ignored pixels, (B, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(batch, height, width, dtype=torch.long)
+    for image in labels:
+        for label in (3, 255, 1):
+            top, left, down, across = torch.rand(4, generator=generator).mul(9).long().tolist()
+            image[top : top + down, left : left + across] = label
+    return labels
+
+
+def near_by_definition(labels: torch.Tensor, radius: int) -> torch.Tensor:
+    near = torch.zeros_like(labels, dtype=torch.bool)
+    for b, y, x in (labels != 255).nonzero().tolist():
+        square = labels[b, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+        near[b, y, x] = ((square != labels[b, y, x]) & (square != 255)).any()
+    return near
+
+
+@settings(max_examples=60, deadline=None)
+@given(label_maps, st.integers(1, 3))
+def test_pixels_near_a_label_boundary(shape: tuple[int, ...], radius: int) -> None:
+    labels = random_labels(*shape)
+    assert torch.equal(near_label_boundary(labels, radius), near_by_definition(labels, radius))
+
+
+@settings(max_examples=60, deadline=None)
+@given(label_maps, st.sampled_from([0.3, 0.5, 1]), st.integers(1, 3), st.booleans())
+def test_the_last_points_lie_near_boundaries(
+    shape: tuple[int, ...], ratio: float, radius: int, align_corners: bool
+) -> None:
+    labels = random_labels(*shape)
+    size = tuple(labels.shape[1:])
+    sampler = UncertaintyPointSampler(
+        20, boundary_ratio=ratio, boundary_radius=radius, align_corners=align_corners
+    )
+    coords = sampler(torch.randn(len(labels), 3, 4, 4), size, labels)
+    count = min(20, size[0] * size[1])
+    assert coords.shape == (len(labels), count, 2)
+    assert coords.min() >= 0
+    assert coords.max() <= 1
+    near = near_by_definition(labels, radius)
+    num_near = int(ratio * count)
+    drawn = point_labels(near.long(), coords[:, count - num_near :], align_corners).bool()
+    assert drawn[near.flatten(1).any(dim=1)].all()
+
+
+def test_points_near_boundaries_are_uniform() -> None:
+    labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    labels[:, :, 4:] = 1
+    sampler = UncertaintyPointSampler(64, boundary_ratio=1.0, boundary_radius=1)
+    counts = torch.zeros(64)
+    for _ in range(100):
+        x, y = (8 * sampler(torch.zeros(1, 2, 2, 2), (8, 8), labels)[0]).long().unbind(-1)
+        counts += torch.bincount(y * 8 + x, minlength=64)
+    counts = counts.view(8, 8)
+    assert counts[:, 3:5].sum() == 6400
+    # 400 are expected in each of 16 pixels, with a deviation of 19
+    assert (counts[:, 3:5] - 400).abs().max() < 5 * 19
+
+
+def test_without_boundary_points_labels_change_nothing() -> None:
+    coarse, labels = torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 64, 64))
+    draws = []
+    for given_labels in (None, labels):
+        torch.manual_seed(3)
+        draws.append(UncertaintyPointSampler(50)(coarse, (64, 64), given_labels))
+    assert torch.equal(*draws)
+
+
+def test_images_without_a_boundary_get_published_points() -> None:
+    coarse = torch.linspace(-4, 4, 16).repeat(16, 1).expand(2, 1, 16, 16)
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[0, :, :9] = 1
+    sampler = UncertaintyPointSampler(100, 10, 1, boundary_ratio=0.5)
+    first, second = sampler(coarse, (64, 64), labels)[..., 0]
+    assert first[50:].max() < 0.2
+    assert (second - 0.5).abs().max() < 0.1
+
+
+def test_boundary_points_need_labels() -> None:
+    with pytest.raises(InputError, match=r"boundary_ratio=0\.5 needs labels"):
+        UncertaintyPointSampler(boundary_ratio=0.5)(torch.randn(1, 3, 4, 4), (64, 64))
+
+
+def test_boundary_points_on_any_device(device: str) -> None:
+    labels = torch.randint(0, 2, (2, 64, 64), device=device)
+    sampler = UncertaintyPointSampler(boundary_ratio=0.5)
+    coords = sampler(torch.randn(2, 3, 4, 4, device=device), (64, 64), labels)
+    assert coords.device == labels.device

@@ -22,6 +22,7 @@ from ..config_errors import config_errors
 from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
 from ..errors import InputError
 from ..files import replacing
+from ..losses import can_train_points
 from ..own_import import with_own_import
 from ..type_names import type_name
 
@@ -78,8 +79,6 @@ log_processor = dict(by_epoch=False)
 )
 # A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
 SHORTEST_INTERVAL = 500
-# Of MMSegmentation's losses those that know no more of an image than its pixels.
-POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "FocalLoss", "LovaszLoss", "TverskyLoss")
 
 
 class Level(NamedTuple):
@@ -180,13 +179,13 @@ def _losses(head: dict, out_channels: int) -> str:
         return cross_entropy
     losses, inherited = head["loss_decode"], "_base_.model.decode_head.loss_decode"
     names = [type_name(loss) for loss in ([losses] if isinstance(losses, dict) else losses)]
-    fitting = [index for index, name in enumerate(names) if name in POINT_LOSSES]
+    fitting = [i for i, name in enumerate(names) if can_train_points(name, out_channels)]
     if len(fitting) == len(names):
         return inherited
     rest = " and ".join(names[index] for index in fitting) or "CrossEntropyLoss"
     print_log(
-        f"{', '.join(sorted(set(names) - set(POINT_LOSSES)))} cannot be taken at points; the point "
-        f"head gets {rest} alone.",
+        f"{', '.join(name for i, name in enumerate(names) if i not in fitting)} cannot train the "
+        f"point head, which gets {rest} alone.",
         logger="current",
         level=logging.WARNING,
     )

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..points import cell_coords, certainty, check_kind, point_sample
+from ..point_features import PointFeatures
+from ..points import Uncertainty, cell_coords, check_uncertainty, margins
 from .subdivision import Subdivision
 
 PointHead = Callable[[Tensor, Tensor], Tensor]
@@ -44,12 +45,15 @@ class DenseRenderer:
         subdivision_num_points (int, optional): Points of each step. Defaults to None: as many as
             the stride-16 map of the rendered image has cells.
         scale_factor (float): Growth of each step. Defaults to 2.
-        uncertainty (str): ``'margin'`` or ``'prob_margin'``, see
-            :func:`~mmseg_pointrend.points.certainty`. Defaults to 'margin'.
-        min_margin (float, optional): Certainty, in terms of ``uncertainty``, from which on points
-            are left alone, so that easy images cost less. Defaults to None: always as many points.
+        uncertainty (str | Callable): ``'margin'``, ``'prob_margin'`` or a function, see
+            :func:`~mmseg_pointrend.points.margins`. Defaults to 'margin'.
+        min_margin (float, optional): Margin, in terms of ``uncertainty``, from which on points are
+            left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its
             own. Defaults to False.
+        point_features (PointFeatures, optional): What the point head sees at a point;
+            :class:`PointRendHead` passes its own. Defaults to None: the published method,
+            ``PointFeatures(1, align_corners)``.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -60,16 +64,18 @@ class DenseRenderer:
         subdivision_steps: int | None = None,
         subdivision_num_points: int | None = None,
         scale_factor: float = 2,
-        uncertainty: str = "margin",
+        uncertainty: Uncertainty = "margin",
         min_margin: float | None = None,
         align_corners: bool = False,
+        point_features: PointFeatures | None = None,
     ) -> None:
         self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
-        self.uncertainty = check_kind(uncertainty)
+        self.uncertainty = check_uncertainty(uncertainty)
         if min_margin is not None and not (isinstance(min_margin, int | float) and min_margin >= 0):
-            raise InputError(f"min_margin={min_margin!r} is no margin, 0 or more.")
+            raise InputError(f"min_margin must be a number >= 0 or None, got {min_margin!r}.")
         self.min_margin = min_margin
         self.align_corners = align_corners
+        self.point_features = point_features or PointFeatures(align_corners=align_corners)
 
     def __call__(
         self,
@@ -118,10 +124,10 @@ class DenseRenderer:
         logits = coarse_logits
         for grid in self.subdivision.sizes(coarse_logits.shape[-2:], size):
             logits = self._resize(logits, grid)
-            unsure = certainty(logits, self.uncertainty).flatten(1).neg()
-            unsure, index = unsure.topk(self.subdivision.points(grid, size), dim=1)
+            uncertainty = margins(logits.flatten(2), self.uncertainty).neg()
+            uncertainty, index = uncertainty.topk(self.subdivision.points(grid, size), dim=1)
             if self.min_margin is not None:
-                wanted = -unsure < self.min_margin
+                wanted = -uncertainty < self.min_margin
                 # A graph has no shapes that depend on values: it computes the others in vain.
                 if not torch.compiler.is_compiling():
                     index = index[:, : wanted.sum(dim=1).max()]
@@ -129,11 +135,10 @@ class DenseRenderer:
                     yield RenderStep(logits, index)
                     continue
             coords = cell_coords(index, grid, self.align_corners)
-            fine = [point_sample(level, coords, self.align_corners) for level in fine_features]
             # The coarse map itself, not the refined one of the step before: that is what the point
             # head was trained on.
-            coarse = point_sample(coarse_logits, coords, self.align_corners)
-            refined = point_head(torch.cat(fine, dim=1), coarse).to(logits.dtype)
+            fine, coarse = self.point_features(fine_features, coarse_logits, coords)
+            refined = point_head(fine, coarse).to(logits.dtype)
             if self.min_margin is not None:
                 present = logits.flatten(2).gather(2, index.unsqueeze(1).expand_as(refined))
                 refined = torch.where(wanted[:, None, : index.shape[1]], refined, present)

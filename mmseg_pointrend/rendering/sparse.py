@@ -39,7 +39,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import certainty
+from ..points import margins
 from .certain import (
     Certainty,
     cell_bounds,
@@ -327,7 +327,7 @@ class SparseRenderer:
     def _sureness(self, logits: Tensor, margin: Tensor) -> Tensor:
         """What points are picked by, of logits (B, C, ...) that have that ``margin``, (B, ...)."""
         if self._by_probability(logits.shape[1]):
-            return certainty(logits, self.dense.uncertainty)
+            return margins(logits, self.dense.uncertainty)
         return margin
 
     def _by_probability(self, channels: int) -> bool:

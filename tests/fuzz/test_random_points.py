@@ -6,7 +6,7 @@ from test_points import bilinear, grid_sample, maps_and_points
 from torch.nn import functional as F
 
 from mmseg_pointrend import UncertaintyPointSampler, point_sample, top2_margin
-from mmseg_pointrend.points import cell_coords, certainty, point_labels
+from mmseg_pointrend.points import cell_coords, margins, point_labels
 
 from .examples import holds_for
 
@@ -142,7 +142,7 @@ def test_samplers_take_the_least_certain_of_their_candidates(
         padding_mode=sampler.padding_mode,
         align_corners=sampler.align_corners,
     ).squeeze(2)
-    scores = certainty(read, sampler.uncertainty)
+    scores = margins(read, sampler.uncertainty)
     chosen = int(sampler.importance_sample_ratio * count)
     for image in range(batch):
         where = {tuple(xy): k for k, xy in enumerate(candidates[image].tolist())}

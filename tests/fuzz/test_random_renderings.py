@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_pointrend import DenseRenderer, SparseRenderer
-from mmseg_pointrend.points import certainty
+from mmseg_pointrend.points import margins
 from mmseg_pointrend.rendering import Window, sparse
 
 from .examples import holds_for
@@ -74,7 +74,7 @@ def is_decided(
     for step in dense.steps(coarse, fine, head, size):
         grid = tuple(step.logits.shape[-2:])
         plain = F.interpolate(before, grid, mode="bilinear", align_corners=dense.align_corners)
-        sure = certainty(plain, dense.uncertainty).flatten(1).sort(dim=1).values
+        sure = margins(plain, dense.uncertainty).flatten(1).sort(dim=1).values
         count = dense.subdivision.points(grid, size)
         if count < sure.shape[1] and (sure[:, count] - sure[:, count - 1]).min() < 1e-9:
             return False
@@ -134,7 +134,7 @@ def test_each_dense_step_relabels_its_least_certain_pixels_and_no_others(
     for step in dense.steps(coarse, fine, head, size):
         grid = tuple(step.logits.shape[-2:])
         plain = F.interpolate(before, grid, mode="bilinear", align_corners=dense.align_corners)
-        sure = certainty(plain, dense.uncertainty).flatten(1)
+        sure = margins(plain, dense.uncertainty).flatten(1)
         count = dense.subdivision.points(grid, size)
         if dense.min_margin is None:
             assert step.index.shape == (len(coarse), count)

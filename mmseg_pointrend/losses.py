@@ -1,0 +1,148 @@
+"""Losses of one sigmoid channel and of points, and settings of losses that cannot train a head."""
+
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from mmseg.models.losses.lovasz_loss import lovasz_hinge
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .errors import InputError
+
+# Losses of MMSegmentation that one channel cannot train with, and what takes their place.
+# DiceLoss and TverskyLoss compare channel 0 with class 0, the background; the others apply a
+# softmax, which is 1 everywhere on a single channel.
+ONE_CHANNEL_ALTERNATIVES = {
+    "DiceLoss": "BinaryDiceLoss",
+    "TverskyLoss": "BinaryDiceLoss",
+    "OhemCrossEntropy": "CrossEntropyLoss with use_sigmoid=True",
+    "HuasdorffDisstanceLoss": "BinaryDiceLoss",
+}
+# Losses that see nothing of an image but single pixels.
+POINT_LOSSES = (
+    "BinaryDiceLoss",
+    "CrossEntropyLoss",
+    "DiceLoss",
+    "FocalLoss",
+    "LovaszLoss",
+    "TverskyLoss",
+)
+
+
+@MODELS.register_module()
+class BinaryDiceLoss(DiceLoss):
+    """Dice loss of the foreground, for heads with one sigmoid channel.
+
+    MMSegmentation's DiceLoss compares channel 0 with the mask of class 0, so that a single channel
+    learns the background; it also counts ignored pixels. Arguments are those of
+    :class:`mmseg.models.losses.DiceLoss`.
+    """
+
+    def forward(
+        self, pred: Tensor, target: Tensor, *args: Any, ignore_index: int = 255, **kwargs: Any
+    ) -> Tensor:
+        """Dice loss of logits, (B, 1, H, W), and labels, (B, H, W), of 0, 1 or ``ignore_index``."""
+        ignored = (target == ignore_index).unsqueeze(1)
+        # A sigmoid of -inf is 0: the pixel then adds nothing to any of the sums.
+        pred = pred.masked_fill(ignored, float("-inf") if self.activate else 0)
+        foreground = target.unsqueeze(1).masked_fill(ignored, 0)
+        return super().forward(pred, foreground, *args, **kwargs)
+
+
+def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
+    """The losses of a head, whether its config has one or several."""
+    losses = head.loss_decode
+    return losses if isinstance(losses, nn.ModuleList) else [losses]
+
+
+def can_train_points(kind: str, out_channels: int) -> bool:
+    """Whether a loss, by its registered name, can train a point head on this machine."""
+    if kind == "FocalLoss":
+        return torch.cuda.is_available()
+    return kind in POINT_LOSSES and not (out_channels == 1 and kind in ONE_CHANNEL_ALTERNATIVES)
+
+
+def check_losses(model: nn.Module) -> None:
+    """Refuse losses that cannot train the heads of a model.
+
+    Args:
+        model (nn.Module): A segmentor, or a decode head with its parts, on the device that it
+            trains on. Heads that are frozen are not checked.
+
+    Raises:
+        InputError: If a loss is wrong for one channel or for points, has class weights for another
+            number of classes, ignores another label than its head, or does not run on the device.
+    """
+    for name, head in model.named_modules():
+        if isinstance(head, BaseDecodeHead) and any(p.requires_grad for p in head.parameters()):
+            for loss in loss_modules(head):
+                _check_loss(loss, head, f"{name or 'decode_head'}.loss_decode")
+
+
+def _check_loss(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
+    kind = type(loss).__name__
+    if hasattr(head, "point_head") and not _takes_ignore_index(loss):
+        raise InputError(
+            f"{key}: {kind} takes no ignore_index and cannot be used at points; set {key} to "
+            "another loss, such as CrossEntropyLoss."
+        )
+    if head.out_channels == 1:
+        _check_one_channel(loss, key)
+    ignored = getattr(loss, "ignore_index", getattr(loss, "ignore_label", head.ignore_index))
+    if ignored != head.ignore_index:
+        raise InputError(
+            f"{key}: {kind} has ignore_index={ignored}, its head has ignore_index="
+            f"{head.ignore_index}; set both to the same label."
+        )
+    _check_class_weight(loss, head, key)
+    if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
+        raise InputError(
+            f"{key}: MMSegmentation's FocalLoss runs on GPUs only; train on a GPU or set "
+            "CrossEntropyLoss."
+        )
+
+
+def _takes_ignore_index(loss: nn.Module) -> bool:
+    parameters = signature(loss.forward).parameters.values()
+    return any(p.name == "ignore_index" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _check_one_channel(loss: nn.Module, key: str) -> None:
+    kind = type(loss).__name__
+    if kind in ONE_CHANNEL_ALTERNATIVES:
+        raise InputError(
+            f"{key}: MMSegmentation's {kind} cannot train a single channel, which it takes for "
+            f"class 0, the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2."
+        )
+    if isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge:
+        raise InputError(
+            f"{key}: {kind} applies a softmax, which is constant on a single channel; set "
+            "loss_type='binary' in it."
+        )
+    if getattr(loss, "use_sigmoid", True) is False:
+        raise InputError(
+            f"{key}: {kind} applies a softmax, which is constant on a single channel; set "
+            "use_sigmoid=True in it."
+        )
+
+
+def _check_class_weight(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
+    weights = getattr(loss, "class_weight", None)
+    if weights is None:
+        return
+    if isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid:
+        # It is the pos_weight of binary cross entropy: a list broadcasts along the image's width.
+        if len(weights) != 1:
+            raise InputError(
+                f"{key}: class_weight must be one number, the weight of the foreground, with "
+                f"use_sigmoid=True, got {len(weights)}; set class_weight=[{float(weights[-1])}]."
+            )
+    elif len(weights) != head.out_channels:
+        raise InputError(
+            f"{key}: class_weight must have one number for each of the {head.out_channels} "
+            f"classes, got {len(weights)}."
+        )

@@ -1,0 +1,113 @@
+"""What a point head sees at a point: fine features and coarse logits, read from their maps."""
+
+from collections.abc import Sequence
+
+import torch
+from mmseg.registry import TASK_UTILS
+from torch import Tensor
+
+from .errors import InputError
+from .points import point_sample
+
+
+@TASK_UTILS.register_module()
+class PointFeatures:
+    """Reads fine features and coarse logits at points, in training and in rendering.
+
+    As published, a point sees each level and the coarse logits at its own place. With a
+    ``neighborhood`` of 3 it sees its surroundings too, which tells on which side of a boundary it
+    lies.
+
+    Args:
+        neighborhood (int | Sequence[int]): 1 reads a level at the point itself; 3 reads the point
+            and its eight neighbors at a distance of one cell of the level, clamped into the level.
+            One number, or one for each level. If any is 3, the differences between the coarse
+            logits at the eight neighbors on the coarse map and those at the point join the fine
+            features. Defaults to 1.
+        align_corners (bool): How coordinates map to pixels, see
+            :func:`~mmseg_pointrend.points.point_sample`; :class:`PointRendHead` passes its own.
+            Defaults to False.
+
+    Raises:
+        InputError: If a neighborhood is neither 1 nor 3.
+    """
+
+    def __init__(self, neighborhood: int | Sequence[int] = 1, align_corners: bool = False) -> None:
+        each = [neighborhood] if isinstance(neighborhood, int) else [*neighborhood]
+        if not each or any(number not in (1, 3) for number in each):
+            raise InputError(
+                f"neighborhood must be 1 or 3, or one of them for each level, got {neighborhood!r}."
+            )
+        self.neighborhood = neighborhood
+        self.align_corners = align_corners
+        self._reads_differences = 3 in each
+
+    def num_channels(self, level_channels: Sequence[int], num_logits: int) -> int:
+        """Number of channels D of the fine features at a point.
+
+        Args:
+            level_channels (Sequence[int]): Channels of each level.
+            num_logits (int): Channels C of the coarse logits.
+
+        Raises:
+            InputError: If there is not one neighborhood for each level.
+        """
+        neighborhoods = self._of_levels(len(level_channels))
+        read = sum(n * n * c for n, c in zip(neighborhoods, level_channels, strict=True))
+        return read + 8 * num_logits * self._reads_differences
+
+    def __call__(
+        self, levels: Sequence[Tensor], coarse_logits: Tensor, coords: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Read what the point head sees.
+
+        Args:
+            levels (Sequence[Tensor]): Fine features of each level, (B, D', h', w').
+            coarse_logits (Tensor): Logits of the coarse head, (B, C, h, w).
+            coords (Tensor): Points, (B, N, 2); see :mod:`mmseg_pointrend.points`.
+
+        Returns:
+            tuple[Tensor, Tensor]: Fine features, (B, D, N), of the dtype of the levels, and coarse
+            logits, (B, C, N). Each point's numbers lie in a row of memory.
+        """
+        coarse = point_sample(coarse_logits, coords, self.align_corners)
+        fine = [
+            self._neighbors(level, coords).flatten(2)
+            if neighborhood == 3
+            else point_sample(level, coords, self.align_corners).transpose(1, 2)
+            for neighborhood, level in zip(self._of_levels(len(levels)), levels, strict=True)
+        ]
+        if self._reads_differences:
+            neighbors = self._neighbors(coarse_logits, coords)
+            others = torch.cat((neighbors[:, :, :4], neighbors[:, :, 5:]), dim=2)
+            fine.append((others - neighbors[:, :, 4:5]).flatten(2).to(fine[0].dtype))
+        return (fine[0] if len(fine) == 1 else torch.cat(fine, dim=2)).transpose(1, 2), coarse
+
+    def _of_levels(self, count: int) -> Sequence[int]:
+        if isinstance(self.neighborhood, int):
+            return [self.neighborhood] * count
+        if len(self.neighborhood) != count:
+            raise InputError(
+                f"neighborhood must be one number or one for each of {count} levels, got "
+                f"{self.neighborhood!r}."
+            )
+        return self.neighborhood
+
+    def _neighbors(self, maps: Tensor, coords: Tensor) -> Tensor:
+        """The 3x3 neighborhood of points, (B, N, 9, C), row by row."""
+        height, width = maps.shape[-2:]
+        x = self._neighbor_coords(coords[..., 0], width)
+        y = self._neighbor_coords(coords[..., 1], height)
+        x, y = torch.broadcast_tensors(x.unsqueeze(2), y.unsqueeze(3))
+        around = torch.stack((x, y), dim=-1).flatten(1, 3)
+        values = point_sample(maps, around, self.align_corners)
+        return values.transpose(1, 2).unflatten(1, (coords.shape[1], 9))
+
+    def _neighbor_coords(self, coord: Tensor, length: int) -> Tensor:
+        """Coordinates one cell before, at and one cell behind (B, N) ones on an axis, (B, N, 3)."""
+        if self.align_corners:
+            cell, border = 1 / max(length - 1, 1), 0.0
+        else:
+            cell, border = 1 / length, 0.5 / length
+        steps = cell * torch.arange(-1, 2, dtype=coord.dtype, device=coord.device)
+        return (coord.unsqueeze(-1) + steps).clamp(border, 1 - border)

@@ -1,0 +1,128 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS, MODELS
+from mmseg.structures import SegDataSample
+
+from mmseg_pointrend import DataCheckHook
+from mmseg_pointrend.errors import InputError
+
+ModelCfg = Callable[..., ConfigDict]
+MakeSamples = Callable[..., list[SegDataSample]]
+
+
+def make_runner(config: Path, folder: Path, **overrides: object) -> Runner:
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({"work_dir": str(folder), **overrides})
+    return Runner.from_cfg(cfg)
+
+
+def stub(model: torch.nn.Module, classes: tuple[str, ...] | None) -> SimpleNamespace:
+    dataset = SimpleNamespace(metainfo={} if classes is None else dict(classes=classes))
+    loader = SimpleNamespace(dataset=dataset)
+    return SimpleNamespace(
+        model=model, train_dataloader=loader, val_dataloader=loader, test_dataloader=loader
+    )
+
+
+@pytest.mark.usefixtures("fresh_runs")
+def test_other_classes_than_the_data_stop_before_training(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    runner = make_runner(tiny_config, tmp_path, **{"model.decode_head.num_classes": 4})
+    with pytest.raises(InputError, match=r"head has 4 classes, ShapesDataset has 6 .*=6"):
+        runner.train()
+    assert runner.iter == 0
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.parametrize("stage", ["before_train", "before_val", "before_test"])
+def test_classes_are_compared_at_every_stage(tiny_model: ModelCfg, stage: str) -> None:
+    check = getattr(DataCheckHook(), stage)
+    model = MODELS.build(tiny_model())
+    check(stub(model, tuple("abcdef")))
+    check(stub(model, None))
+    with pytest.raises(
+        InputError, match=r"6 classes, SimpleNamespace has 7 .*a, b, c, d, e, \.\.\."
+    ):
+        check(stub(model, tuple("abcdefg")))
+
+
+def test_one_channel_has_two_classes(tiny_model: ModelCfg) -> None:
+    loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+    model = MODELS.build(
+        tiny_model(
+            num_classes=2, out_channels=1, loss_decode=loss, coarse_head=dict(loss_decode=loss)
+        )
+    )
+    DataCheckHook().before_train(stub(model, ("no", "yes")))
+    with pytest.raises(InputError, match=r"one channel, .* has 1 classes \(yes\)\. Name both"):
+        DataCheckHook().before_train(stub(model, ("yes",)))
+
+
+@pytest.mark.parametrize("mode", ["train", "val", "test"])
+@pytest.mark.parametrize("value", [6, 254, -1])
+def test_a_label_of_no_class_names_file_and_value(
+    tiny_model: ModelCfg, make_samples: MakeSamples, mode: str, value: int
+) -> None:
+    labels = torch.zeros(2, 8, 8, dtype=torch.int64)
+    labels[1, 3, 4] = value
+    samples = make_samples(labels)
+    for k, sample in enumerate(samples):
+        sample.set_metainfo(dict(seg_map_path=f"annotations/{k}.png"))
+    check = getattr(DataCheckHook(), f"before_{mode}_iter")
+    with pytest.raises(
+        InputError, match=rf"annotations/1\.png has the label {value}, .*ignore_index=255"
+    ):
+        check(stub(MODELS.build(tiny_model()), None), 0, dict(data_samples=samples))
+
+
+def test_classes_and_ignored_pixels_pass(tiny_model: ModelCfg, make_samples: MakeSamples) -> None:
+    labels = torch.tensor([[[0, 1, 2, 3], [4, 5, 255, 255]]])
+    runner = stub(MODELS.build(tiny_model()), None)
+    unlabeled = SegDataSample()
+    data = dict(data_samples=[*make_samples(labels), unlabeled])
+    DataCheckHook().before_train_iter(runner, 0, data)
+    runner = stub(MODELS.build(tiny_model(ignore_index=5, num_classes=5)), None)
+    with pytest.raises(InputError, match=r"label 255, .*ignore_index=5"):
+        DataCheckHook().before_train_iter(runner, 0, data)
+
+
+def test_every_image_of_a_batch_is_checked_under_test_time_augmentation(
+    tiny_model: ModelCfg, make_samples: MakeSamples
+) -> None:
+    labels = torch.zeros(2, 8, 8, dtype=torch.int64)
+    labels[1] = 77
+    views = [dict(data_samples=[sample, sample.clone()]) for sample in make_samples(labels)]
+    batch = pseudo_collate(views)
+    model = MODELS.build(dict(type="SegTTAModel", module=tiny_model()))
+    with pytest.raises(InputError, match="label 77"):
+        DataCheckHook().before_test_iter(stub(model, None), 0, batch)
+    good = make_samples(torch.zeros(2, 8, 8, dtype=torch.int64))
+    batch = pseudo_collate([dict(data_samples=[sample, sample.clone()]) for sample in good])
+    DataCheckHook().before_test_iter(stub(model, None), 0, batch)
+
+
+@pytest.mark.usefixtures("fresh_runs")
+def test_a_bad_label_stops_training_before_the_loss_sees_it(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = make_runner(tiny_config, tmp_path)
+    dataset_type = DATASETS.get("ShapesDataset")
+    read = dataset_type.__getitem__
+
+    def spoiled(dataset: object, index: int) -> dict:
+        item = read(dataset, index)
+        item["data_samples"].gt_sem_seg.data[0, 0, 0] = 99
+        return item
+
+    monkeypatch.setattr(dataset_type, "__getitem__", spoiled)
+    with pytest.raises(InputError, match=r"shapes_seed0_\d+_label\.png has the label 99"):
+        runner.train()
+    assert runner.iter == 0
