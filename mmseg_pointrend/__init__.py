@@ -6,11 +6,12 @@ not installed it has nothing but the inferencer, which runs exported models ther
 
 from importlib.util import find_spec
 
+from .errors import InputError
 from .inference.inferencer import PointRendInferencer
 from .version import __version__
 
 if find_spec("torch") is None:
-    __all__ = ["PointRendInferencer", "__version__"]
+    __all__ = ["InputError", "PointRendInferencer", "__version__"]
 
     def __getattr__(name: str) -> None:
         # Modules of the package are looked for as names first.
@@ -32,7 +33,7 @@ else:
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
 
-    from .checkpoints.reading import trust_mmengine_checkpoints
+    from .checkpoints.fitting import load_weights
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead
     from .engine.data_check import DataCheckHook
@@ -42,14 +43,13 @@ else:
     from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
     from .losses import BinaryDiceLoss
+    from .point_features import PointFeatures
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
     from .rendering import DenseRenderer, SparseRenderer
     from .samplers import UncertaintyPointSampler
     from .segmentors import LabelEncoderDecoder, RetrofitEncoderDecoder
     from .visualization import PointVisualizationHook
-
-    trust_mmengine_checkpoints()
 
     __all__ = [
         "BFloat16OptimWrapper",
@@ -61,8 +61,10 @@ else:
         "CoarseIdentityInit",
         "DataCheckHook",
         "DenseRenderer",
+        "InputError",
         "InvalidLossHook",
         "LabelEncoderDecoder",
+        "PointFeatures",
         "PointMLP",
         "PointRendHead",
         "PointRendInferencer",
@@ -75,6 +77,15 @@ else:
         "UncertaintyPointSampler",
         "WholeCheckpointHook",
         "__version__",
+        "export_model",
+        "load_weights",
         "point_sample",
         "top2_margin",
     ]
+
+    def __getattr__(name: str) -> object:
+        if name == "export_model":  # what it imports takes a second
+            from .export import export_model
+
+            return export_model
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,27 +1,38 @@
-"""PointRend as a decode head."""
+"""PointRend as a decode head: coarse head, sampler, point features, point head and renderer."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
+from typing import Any
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
-from mmseg.models.decode_heads import PIDHead
+from mmengine.registry import Registry
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS, TASK_UTILS
+from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .checkpoints.layouts import to_own_layout
+from .checkpoints.fitting import adapt_weights
+from .coarse_heads import (
+    build_coarse_head,
+    check_trainable,
+    coarse_losses,
+    logit_map,
+    refuse_disagreement,
+    shared_settings,
+    within,
+)
 from .errors import InputError
-from .image_meta import input_size, unflipped, unpadded
-from .points import point_labels, point_sample
-from .rendering import DenseRenderer, SparseRenderer
+from .losses import check_losses, point_losses
+from .point_features import pair_levels, pick_levels
+from .points import point_labels
+from .rendering import SparseRenderer, Window
 
-# What the coarse head must have in common with the head that it belongs to.
-SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
+# Settings that MMSegmentation's PointHead reads from train_cfg and test_cfg: where ours are.
+POINT_HEAD_SETTINGS = {
+    **dict.fromkeys(("num_points", "oversample_ratio", "importance_sample_ratio"), "point_sampler"),
+    **dict.fromkeys(("subdivision_steps", "subdivision_num_points", "scale_factor"), "renderer"),
+}
 
 
 @MODELS.register_module()
@@ -29,24 +40,24 @@ class PointRendHead(BaseDecodeHead):
     """A coarse decode head, sharpened at single points (PointRend, https://arxiv.org/abs/1912.08193).
 
     Training adds to the loss of the coarse head that of a point head at a few points, most of them
-    where the coarse head is unsure. Prediction renders: it upsamples the coarse logits step by step
-    and has the point head re-label the least certain points of each step.
+    where the coarse head is uncertain. Prediction renders: it upsamples the coarse logits step by
+    step, and the point head labels the most uncertain points of each step again.
 
     Args:
-        coarse_head (dict): Config of any decode head with a logit map. It takes ``num_classes``,
-            ``out_channels``, ``ignore_index`` and ``align_corners`` from here unless it names them.
+        coarse_head (dict | Sequence[dict]): Config of any decode head with a logit map, or those of
+            a cascade. Each takes ``num_classes``, ``out_channels``, ``ignore_index`` and
+            ``align_corners`` from here unless it has them.
         in_channels (int | Sequence[int]): Channels of the fine features, of each level if several.
         channels (int): Width of the point head.
         num_classes (int): Number of classes.
-        in_index (int | Sequence[int]): Which of the backbone's (or neck's) levels are the fine
-            features. Defaults to 0, the finest.
-        point_head (dict): Config of the point head, a PointMLP unless it has another ``type``.
-            Defaults to all of its defaults.
-        point_sampler (dict): Config of the sampler of training points, an UncertaintyPointSampler
-            unless it has another ``type``. Defaults to all of its defaults.
-        renderer (dict): Config of the renderer, a DenseRenderer unless it has another ``type``.
-            Where only labels are asked for, a SparseRenderer with the same settings renders them.
-            Defaults to all of its defaults.
+        in_index (int | Sequence[int]): Levels of the backbone (or neck) that are the fine features.
+            Defaults to 0, the finest.
+        point_features (dict): What the point head sees at a point: a PointFeatures unless it has
+            another ``type``. Defaults to dict(), as for the next three.
+        point_head (dict): A PointMLP unless it has another ``type``.
+        point_sampler (dict): An UncertaintyPointSampler unless it has another ``type``; it is given
+            the labels if it takes ``labels``.
+        renderer (dict): A DenseRenderer unless it has another ``type``.
         out_channels (int, optional): Channels of the logits; 1 for a binary model with a sigmoid.
             Defaults to None, that is ``num_classes``.
         threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults to
@@ -60,25 +71,25 @@ class PointRendHead(BaseDecodeHead):
         init_cfg (dict, optional): Initialization beyond that of the parts. Defaults to None.
 
     Attributes:
-        point_head_is_fresh (bool): Whether the weights that were loaded had none for the point head
-            and it has not been trained since; it then refuses to predict.
-        misfit (str, optional): The first of the weights that were loaded whose shape is not that of
-            the head, which refuses to predict then too: MMEngine's loaders only print it. None
-            where all fit, and once the head has been trained.
+        renderer (DenseRenderer): Renders logits.
+        label_renderer (SparseRenderer, optional): Renders labels with the same settings. None if
+            the renderer is of a class that renders in another way than a DenseRenderer.
+        misfit (str, optional): What is wrong with the weights that were loaded last; the head
+            refuses to predict with them. None if they fit, and after a training step.
 
     Raises:
-        InputError: If a part names another value for a key that it shares with this head; when
-            training, if a loss cannot be taken at points.
+        InputError: If a part has another value for a setting that it shares with this head.
     """
 
     def __init__(
         self,
-        coarse_head: dict,
+        coarse_head: dict | Sequence[dict],
         in_channels: int | Sequence[int],
         channels: int,
         *,
         num_classes: int,
         in_index: int | Sequence[int] = 0,
+        point_features: dict = dict(),
         point_head: dict = dict(),
         point_sampler: dict = dict(),
         renderer: dict = dict(),
@@ -90,13 +101,7 @@ class PointRendHead(BaseDecodeHead):
         detach_coarse: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        if isinstance(in_channels, int) != isinstance(in_index, int) or (
-            not isinstance(in_channels, int) and len(in_channels) != len(in_index)
-        ):
-            raise InputError(
-                f"in_index={in_index} and in_channels={in_channels} do not match: both are a "
-                "number, or lists of the same length."
-            )
+        levels = pair_levels(in_index, in_channels)
         super().__init__(
             in_channels,
             channels,
@@ -105,340 +110,213 @@ class PointRendHead(BaseDecodeHead):
             threshold=threshold,
             dropout_ratio=0,
             in_index=in_index,
-            input_transform=None if isinstance(in_channels, int) else "multiple_select",
+            input_transform=None if isinstance(in_index, int) else "multiple_select",
             loss_decode=loss_decode,
             ignore_index=ignore_index,
             align_corners=align_corners,
             init_cfg=init_cfg,
         )
         del self.conv_seg  # the last layer of the heads below takes its place
-        self.coarse_head: BaseModule = MODELS.build(self._complete(coarse_head))
-        self.point_head: nn.Module = MODELS.build(
-            {
-                "in_channels": sum(self._level_channels),
-                "channels": channels,
-                "out_channels": self.out_channels,
-                **_part("PointMLP", point_head),
-            }
-        )
-        shared = {"align_corners": align_corners}
-        self.point_sampler = TASK_UTILS.build(
-            {**shared, **_part("UncertaintyPointSampler", point_sampler)}
-        )
-        if self.out_channels == 1:
-            self._refuse_other("renderer", renderer, "threshold")
-        renderer = TASK_UTILS.build({**shared, **_part("DenseRenderer", renderer)})
-        # One for logits and one for labels, whichever of them the config names.
-        self.renderer = renderer.dense if isinstance(renderer, SparseRenderer) else renderer
-        self.label_renderer: SparseRenderer | None = None
-        if type(renderer) in (DenseRenderer, SparseRenderer):  # what a subclass does, nobody knows
+        self.levels, self.detach_coarse, self.misfit = levels, detach_coarse, None
+        self.coarse_head: nn.Module = build_coarse_head(coarse_head, shared_settings(self))
+        read = {"align_corners": align_corners}
+        self.point_features = _build(TASK_UTILS, "PointFeatures", point_features, read)
+        fine = self.point_features.num_channels([depth for _, depth in levels], self.out_channels)
+        widths = {"in_channels": fine, "channels": channels, "out_channels": self.out_channels}
+        self.point_head: nn.Module = _build(MODELS, "PointMLP", point_head, widths)
+        sampled = {**read, "ignore_index": ignore_index}
+        self.point_sampler = _build(TASK_UTILS, "UncertaintyPointSampler", point_sampler, sampled)
+        rendered = {**read, "point_features": self.point_features}
+        self.renderer = _build(TASK_UTILS, "DenseRenderer", renderer, rendered)
+        # One for logits and one for labels, whichever of them the config has.
+        if isinstance(self.renderer, SparseRenderer):
+            self.label_renderer, self.renderer = self.renderer, self.renderer.dense
+            if self.out_channels == 1:
+                refuse_disagreement("renderer", renderer, "threshold", self.threshold)
+                self.label_renderer.threshold = self.threshold
+        else:
             self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
-        self.detach_coarse = detach_coarse
-        self.point_head_is_fresh = False
-        self.misfit: str | None = None
 
-    def _complete(self, coarse_head: dict) -> dict:
-        """Config of the coarse head, with what it shares with this head filled in."""
-        mine = {key: getattr(self, key) for key in SHARED_KEYS}
-        if self.out_channels == 1:
-            mine["threshold"] = self.threshold
-        for key in mine:
-            self._refuse_other("coarse_head", coarse_head, key)
-        return {**mine, **coarse_head}
+    def fine_features(self, inputs: Tensor | Sequence) -> list[Tensor]:
+        """Pick the levels ``in_index``, (B, D, h, w), from what the backbone (or neck) gives."""
+        return pick_levels(inputs, self.levels)
 
-    def _refuse_other(self, name: str, part: dict, key: str) -> None:
-        """Refuse the config of a part that names another value than this head has."""
-        mine = getattr(self, key)
-        if part.get(key, mine) != mine:
-            raise InputError(
-                f"{key} differs: {name} has {part[key]!r}, PointRendHead has {mine!r}. "
-                f"Set {key}={part[key]!r} in PointRendHead, or leave it out of {name}, which then "
-                "takes that of PointRendHead."
-            )
-
-    @property
-    def _level_channels(self) -> Sequence[int]:
-        return [self.in_channels] if isinstance(self.in_channels, int) else self.in_channels
-
-    def fine_features(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Pick the fine levels from the backbone's (or neck's) output.
+    def coarse_logits(
+        self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Logits of the coarse head, (B, C, h, w), float32.
 
         Args:
-            inputs (Sequence[Tensor]): Feature maps, (B, D, h, w), finest first.
-
-        Returns:
-            list[Tensor]: The levels ``in_index``.
-
-        Raises:
-            InputError: If a level is not there or has other channels than ``in_channels`` says.
+            inputs (Tensor | Sequence): What the backbone (or neck) gives.
+            size (tuple[int, int], optional): (H, W) of the image, to which larger maps are
+                reduced. Defaults to None.
         """
-        inputs = as_levels(inputs)
-        indices = [self.in_index] if isinstance(self.in_index, int) else self.in_index
-        for index, channels in zip(indices, self._level_channels, strict=True):
-            if not -len(inputs) <= index < len(inputs):
-                raise InputError(
-                    f"Fine features, level {index}: the backbone (or neck) gives {len(inputs)} "
-                    f"levels, 0 to {len(inputs) - 1}. Choose one of them with "
-                    "decode_head.in_index, or have the backbone give more (out_indices)."
-                )
-            if inputs[index].shape[1] != channels:
-                raise InputError(
-                    f"Fine features, level {index}: the backbone (or neck) gives "
-                    f"{inputs[index].shape[1]} channels, decode_head.in_channels says {channels}. "
-                    f"Set decode_head.in_channels={inputs[index].shape[1]} for this level or "
-                    "choose another with decode_head.in_index."
-                )
-        return [inputs[index] for index in indices]
-
-    def coarse_logits(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Logits of the coarse head, (B, C, h, w), float32."""
         # Rendering compares differences of logits; half precision would tie most of them.
-        return logit_map(self.coarse_head(inputs)).float()
+        logits = logit_map(self.coarse_head(inputs)).float()
+        return logits if size is None else within(logits, size, self.align_corners)
 
-    def forward(self, inputs: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
-        """Render logits.
+    def forward(self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None) -> Tensor:
+        """Render logits, (B, C, H, W), float32.
 
         Args:
-            inputs (Sequence[Tensor]): Feature maps of the backbone or neck.
-            size (tuple[int, int], optional): (H, W) to render. Defaults to None: four times the
-                size of the first fine level, which is the image's where that level has stride 4.
-
-        Returns:
-            Tensor: Logits, (B, C, H, W), float32.
+            inputs (Tensor | Sequence): What the backbone (or neck) gives.
+            size (tuple[int, int], optional): (H, W) to render. Defaults to None, four times the
+                size of the first fine level.
         """
         fine = self.fine_features(inputs)
         if size is None:
             size = tuple(4 * length for length in fine[0].shape[-2:])
-        coarse_logits = within(self.coarse_logits(inputs), size, self.align_corners)
-        return self.renderer(coarse_logits, fine, self.point_head, size=size)
+        return self.renderer(self.coarse_logits(inputs, size), fine, self.point_head, size=size)
 
     def predict(
-        self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict
+        self, inputs: Tensor | Sequence, batch_img_metas: list[dict], test_cfg: dict | None
     ) -> Tensor:
         """Render logits at the size of the padded input, as ``EncoderDecoder`` expects them.
 
         Args:
-            inputs (Sequence[Tensor]): Feature maps of the backbone or neck.
+            inputs (Tensor | Sequence): What the backbone (or neck) gives.
             batch_img_metas (list[dict]): Meta information of each image.
-            test_cfg (dict): Not used; the renderer has its own settings.
+            test_cfg (dict, optional): Settings of the segmentor.
 
         Returns:
             Tensor: Logits, (B, C, H, W), float32.
+
+        Raises:
+            InputError: If the weights do not fit or ``test_cfg`` has settings of a PointHead.
         """
-        self.check_weights()
+        self.check_prediction(test_cfg)
         return self.forward(inputs, size=input_size(batch_img_metas[0]))
 
     def predict_labels(
-        self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict
+        self, inputs: Tensor | Sequence, batch_img_metas: list[dict], test_cfg: dict | None
     ) -> list[Tensor]:
-        """Render the labels of the original images, as ``LabelEncoderDecoder`` expects them.
+        """Render labels at the original size, as ``LabelEncoderDecoder`` expects them.
 
-        They are those of the logits of :meth:`predict` after ``EncoderDecoder`` has removed the
-        padding, undone the flip and resized them to the original size; none of these logits is
-        ever built.
-
-        Args:
-            inputs (Sequence[Tensor]): Feature maps of the backbone or neck.
-            batch_img_metas (list[dict]): Meta information of each image.
-            test_cfg (dict): Not used; the renderer has its own settings.
+        They are those of the logits of :meth:`predict`, which takes the same arguments, without
+        the padding and resized to the original size; none of these logits is ever built.
 
         Returns:
-            list[Tensor]: Labels of each image, (H, W), int64.
+            list[Tensor]: Labels of each image, (H, W), int64; flipped if the image is.
 
         Raises:
-            InputError: If the config's renderer is none of this package.
+            InputError: If there is no ``label_renderer``.
         """
-        self.check_weights()
+        self.check_prediction(test_cfg)
         if self.label_renderer is None:
-            raise InputError(
-                f"A {type(self.renderer).__name__} renders no labels on their own; set "
-                "model.type=EncoderDecoder."
-            )
+            kind = type(self.renderer).__name__
+            raise InputError(f"A {kind} renders logits only; set model.type=EncoderDecoder.")
         size, fine = input_size(batch_img_metas[0]), self.fine_features(inputs)
-        coarse_logits = within(self.coarse_logits(inputs), size, self.align_corners)
+        coarse_logits = self.coarse_logits(inputs, size)
         labels = []
         for k, meta in enumerate(batch_img_metas):
-            image = slice(k, k + 1)
             rendered = self.label_renderer(
-                coarse_logits[image],
-                [level[image] for level in fine],
+                coarse_logits[k : k + 1],
+                [level[k : k + 1] for level in fine],
                 self.point_head,
                 size,
                 window=unpadded(meta, size),
                 output_size=meta["ori_shape"][:2],
             )
-            labels.append(unflipped(rendered.squeeze(0), meta))
+            labels.append(rendered.squeeze(0))
         return labels
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: dict) -> dict:
+    def check_prediction(self, test_cfg: dict | None) -> None:
+        """Raise an InputError where :meth:`predict` does."""
+        if self.misfit is not None:
+            raise InputError(self.misfit)
+        _refuse_point_head_settings(test_cfg)
+
+    def loss(
+        self,
+        inputs: Tensor | Sequence,
+        batch_data_samples: list[SegDataSample],
+        train_cfg: dict | None,
+    ) -> dict[str, Tensor]:
         """Losses of a training step; the coarse head runs once.
 
         Args:
-            inputs (Sequence[Tensor]): Feature maps of the backbone or neck.
+            inputs (Tensor | Sequence): What the backbone (or neck) gives.
             batch_data_samples (list[SegDataSample]): Labels, one for each image.
-            train_cfg (dict): Not used; the sampler has its own settings.
+            train_cfg (dict, optional): Settings of the segmentor.
 
         Returns:
-            dict[str, Tensor]: The coarse head's losses and accuracy as ``coarse.*``, those at the
-            points as ``point.*``. Those of a coarse model that is frozen are left out: there is
-            nothing to learn from them.
-        """
-        self.point_head_is_fresh, self.misfit = False, None
-        self._check_losses()
-        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
-        if isinstance(self.coarse_head, PIDHead) and self.coarse_head.training:
-            raise InputError(
-                "A PIDHead trains on other maps than it predicts from, so that a point head cannot "
-                "train along with it; put it on the trained model (tools/retrofit.py)."
-            )
-        coarse = self.coarse_head(inputs)
-        coarse_logits = logit_map(coarse).float()
-        point_logits, point_targets = self._label_points(inputs, coarse_logits, labels)
-
-        if torch.is_grad_enabled() and not coarse_logits.requires_grad:
-            coarse_losses = {}
-        elif self._has_targets(labels):
-            coarse_losses = self.coarse_head.loss_by_feat(coarse, batch_data_samples)
-        else:
-            coarse_losses = _zero_losses(self.coarse_head, coarse)
-        point_losses = self._point_losses(point_logits, point_targets)
-        return {**add_prefix(coarse_losses, "coarse"), **add_prefix(point_losses, "point")}
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        """Take weights in any layout of :mod:`.weights.layouts`: all loaders end here."""
-        weights, layout = to_own_layout(state_dict, prefix)
-        # In place: the parts of this head are handed the same dictionary.
-        state_dict.clear()
-        state_dict.update(weights)
-        given = {name.removeprefix(prefix).partition(".")[0] for name in weights}
-        if layout is not None:
-            self.point_head_is_fresh = "point_head" not in given
-        if layout is not None and self.point_head_is_fresh:
-            print_log(
-                "The weights are those of a model without a point head: its decode head becomes "
-                "the coarse head, the point head starts fresh and has to be trained.",
-                logger="current",
-                level=logging.WARNING,
-            )
-        self.misfit = self._first_misfit(weights, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _first_misfit(self, weights: dict[str, Tensor], prefix: str) -> str | None:
-        for name, expected in self.state_dict().items():
-            given = weights.get(prefix + name, expected)
-            if given.shape != expected.shape:
-                shapes = (tuple(given.shape), tuple(expected.shape))
-                return f"{prefix}{name} is {shapes[0]} in the checkpoint, {shapes[1]} in the model"
-        return None
-
-    def _check_losses(self) -> None:
-        for module in _loss_modules(self):
-            name = type(module).__name__
-            takes = signature(module.forward).parameters.values()
-            if not any(p.name == "ignore_index" or p.kind is p.VAR_KEYWORD for p in takes):
-                raise InputError(
-                    f"{name} knows no ignore_index, and is no loss at points; set "
-                    "decode_head.loss_decode to another, such as CrossEntropyLoss."
-                )
-            if self.out_channels == 1 and getattr(module, "use_sigmoid", True) is False:
-                raise InputError(
-                    f"One channel has a sigmoid, and decode_head.loss_decode a {name} that knows "
-                    "none; set use_sigmoid=True in it."
-                )
-
-    def check_weights(self) -> None:
-        """Refuse to predict with weights that were not loaded.
+            dict[str, Tensor]: The coarse head's losses and accuracy as ``coarse.*``, none if it is
+            frozen, and those of :meth:`loss_by_feat` as ``point.*``.
 
         Raises:
-            InputError: If the checkpoint did not fit the model or had no point head.
+            InputError: If a head cannot be trained or ``train_cfg`` is that of a PointHead.
         """
-        if self.misfit is not None:
-            raise InputError(
-                f"The checkpoint does not fit the model: {self.misfit}. Use the config that it was "
-                "trained with."
-            )
-        if self.point_head_is_fresh:
-            raise InputError(
-                "The checkpoint is incomplete: it holds a coarse model, and its point head was "
-                "never trained. Train first, with load_from set to the checkpoint."
-            )
+        _refuse_point_head_settings(train_cfg)
+        check_trainable(self.coarse_head)
+        check_losses(self)
+        self.misfit = None
+        coarse = self.coarse_head(inputs)
+        coarse_logits = logit_map(coarse).float()
+        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        given = {"labels": labels} if _takes(self.point_sampler, "labels") else {}
+        points = self.point_sampler(coarse_logits, image_size=tuple(labels.shape[-2:]), **given)
+        seen = coarse_logits.detach() if self.detach_coarse else coarse_logits
+        features = self.point_features(self.fine_features(inputs), seen, points)
+        point_logits = self.point_head(*features).float()
+        of_coarse = coarse_losses(self.coarse_head, coarse, batch_data_samples, self.ignore_index)
+        of_points = self.loss_by_feat(point_logits, points, batch_data_samples)
+        return {**add_prefix(of_coarse, "coarse"), **add_prefix(of_points, "point")}
 
-    def _label_points(
-        self, inputs: Sequence[Tensor], coarse_logits: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of the point head at sampled points, (B, C, N), and the labels there, (B, N)."""
-        coords = self.point_sampler(coarse_logits, image_size=tuple(labels.shape[-2:]))
-        fine = [
-            point_sample(level, coords, self.align_corners) for level in self.fine_features(inputs)
-        ]
-        if self.detach_coarse:
-            coarse_logits = coarse_logits.detach()
-        coarse = point_sample(coarse_logits, coords, self.align_corners)
-        point_logits = self.point_head(torch.cat(fine, dim=1), coarse).float()
-        return point_logits, point_labels(labels, coords, self.align_corners)
+    def loss_by_feat(
+        self, point_logits: Tensor, points: Tensor, batch_data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses and accuracy at points, with the arguments of MMSegmentation's ``PointHead``.
 
-    def _point_losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses and accuracy of (B, C, N) logits at points with (B, N) labels."""
-        if not self._has_targets(labels):
-            return _zero_losses(self, logits)
-        # To MMSegmentation's losses the points are an image one pixel wide.
-        image, target = logits.unsqueeze(-1), labels.unsqueeze(-1)
-        losses: dict[str, Tensor] = {}
-        for module in _loss_modules(self):
-            loss = module(image, target, ignore_index=self.ignore_index)
-            losses[module.loss_name] = losses.get(module.loss_name, 0) + loss
-        losses["acc_point"] = self._accuracy(logits, labels)
-        return losses
+        Args:
+            point_logits (Tensor): Logits of the point head, (B, C, N), float32.
+            points (Tensor): Coordinates of the points, (B, N, 2).
+            batch_data_samples (list[SegDataSample]): Labels, one for each image.
 
-    def _accuracy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Share of the labeled points that are right, in percent; 0 where none is labeled."""
-        if self.out_channels == 1:
-            predicted = (logits.squeeze(1).sigmoid() > self.threshold).long()
-        else:
-            predicted = logits.argmax(dim=1)
-        labeled = labels != self.ignore_index
-        return 100 * ((predicted == labels) & labeled).sum() / labeled.sum().clamp(min=1)
+        Returns:
+            dict[str, Tensor]: See :func:`~mmseg_pointrend.losses.point_losses`.
+        """
+        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        return point_losses(self, point_logits, point_labels(labels, points, self.align_corners))
 
-    def _has_targets(self, labels: Tensor) -> bool:
-        """Whether a loss can be taken: where all is ignored, some of MMSegmentation's fail."""
-        # Binary cross entropy takes the maximum of what is left, the Lovász loss its mean.
-        return bool((labels != self.ignore_index).any())
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        self.misfit = adapt_weights(self, state_dict, prefix)  # all loaders end here
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _part(kind: str, config: dict) -> dict:
-    """Config of a part, of that kind unless it names another."""
+def _build(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
+    """Build a part, of that kind unless it has a type, with those of our settings that it takes."""
     # MMEngine leaves _delete_ in what replaces nothing.
-    return {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
+    config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
+    part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    taken = {key: value for key, value in offered.items() if part and _takes(part, key)}
+    return registry.build({**taken, **config})
 
 
-def as_levels(features: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    """The levels of a backbone's output; some backbones, as DDRNet, give a single map."""
-    return [features] if isinstance(features, Tensor) else features
+def _takes(function: Callable, name: str) -> bool:
+    parameters = signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def logit_map(output: Tensor | Sequence) -> Tensor:
-    """The logit map of a coarse head's output; some heads, as EncHead, return more beside it."""
-    return output if isinstance(output, Tensor) else output[0]
+def _refuse_point_head_settings(settings: dict | None) -> None:
+    """Refuse what MMSegmentation's PointHead has in train_cfg and test_cfg of the segmentor."""
+    for key in set(POINT_HEAD_SETTINGS).intersection(settings or ()):
+        ours = f"model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}"
+        raise InputError(
+            f"{key} must not be set in model.train_cfg or test_cfg: PointRendHead does not read it "
+            f"there; remove it and set {ours}."
+        )
 
 
-def within(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Resize logits, (B, C, h, w), that are larger than an image of ``size`` = (H, W).
-
-    Some heads, as SETRUPHead, upsample maps of whole patches to more than the image has.
-    """
-    height, width = map(min, logits.shape[-2:], size)
-    if (height, width) == tuple(logits.shape[-2:]):
-        return logits
-    return F.interpolate(logits, (height, width), mode="bilinear", align_corners=align_corners)
+def input_size(img_meta: dict) -> tuple[int, int]:
+    """(height, width) of what went into the network, padding included."""
+    # A sliding window leaves its own size, a torch.Size, in img_shape.
+    if "pad_shape" in img_meta and not isinstance(img_meta["img_shape"], torch.Size):
+        return tuple(img_meta["pad_shape"][:2])
+    return tuple(img_meta["img_shape"][:2])
 
 
-def _loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
-    modules = head.loss_decode
-    return modules if isinstance(modules, nn.ModuleList) else [modules]
-
-
-def _zero_losses(head: BaseDecodeHead, output: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
-    """The losses of a head that has nothing to learn from, connected to all of its output."""
-    outputs = [output] if isinstance(output, Tensor) else output
-    nothing = 0 * sum(part.sum() for part in outputs)
-    return {module.loss_name: nothing for module in _loss_modules(head)}
+def unpadded(img_meta: dict, size: tuple[int, int]) -> Window:
+    """The part of a network input of ``size`` = (H, W) that is no padding."""
+    padding = img_meta.get("img_padding_size", img_meta.get("padding_size", (0, 0, 0, 0)))
+    left, right, top, bottom = padding
+    return Window(top, left, size[0] - top - bottom, size[1] - left - right)

@@ -59,6 +59,40 @@ def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
     return losses if isinstance(losses, nn.ModuleList) else [losses]
 
 
+def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Losses and accuracy of a head at points.
+
+    Args:
+        head (BaseDecodeHead): The head, for its losses, ``ignore_index`` and ``threshold``.
+        logits (Tensor): Logits at points, (B, C, N).
+        labels (Tensor): True labels there, (B, N), int64.
+
+    Returns:
+        dict[str, Tensor]: Each loss under its name, those of one name added up, and ``acc_point``,
+        the share of the labeled points that are right, in percent. Zeros if none is labeled.
+    """
+    labeled = labels != head.ignore_index
+    if head.out_channels == 1:
+        predicted = (logits.squeeze(1).sigmoid() > head.threshold).long()
+    else:
+        predicted = logits.argmax(dim=1)
+    accuracy = 100 * ((predicted == labels) & labeled).sum() / labeled.sum().clamp(min=1)
+    weight = 1
+    if not labeled.any():  # some of MMSegmentation's losses fail or are NaN there
+        labels, weight = torch.full_like(labels, any_label(head.ignore_index)), 0
+    losses: dict[str, Tensor] = {}
+    for module in loss_modules(head):
+        # To MMSegmentation's losses the points are an image one pixel wide.
+        loss = module(logits.unsqueeze(-1), labels.unsqueeze(-1), ignore_index=head.ignore_index)
+        losses[module.loss_name] = losses.get(module.loss_name, 0) + weight * loss
+    return {**losses, "acc_point": accuracy}
+
+
+def any_label(ignore_index: int) -> int:
+    """A label that is not ignored, for losses whose value does not matter."""
+    return 0 if ignore_index != 0 else 1
+
+
 def can_train_points(kind: str, out_channels: int) -> bool:
     """Whether a loss, by its registered name, can train a point head on this machine."""
     if kind == "FocalLoss":

@@ -111,3 +111,64 @@ class PointFeatures:
             cell, border = 1 / length, 0.5 / length
         steps = cell * torch.arange(-1, 2, dtype=coord.dtype, device=coord.device)
         return (coord.unsqueeze(-1) + steps).clamp(border, 1 - border)
+
+
+def pair_levels(
+    in_index: int | Sequence[int], in_channels: int | Sequence[int]
+) -> list[tuple[int, int]]:
+    """Index and channels of each level of the fine features.
+
+    Raises:
+        InputError: If one is a number and the other a list, or the lists differ in length.
+    """
+    if isinstance(in_index, int) and isinstance(in_channels, int):
+        return [(in_index, in_channels)]
+    if (
+        isinstance(in_index, int)
+        or isinstance(in_channels, int)
+        or len(in_index) != len(in_channels)
+    ):
+        raise InputError(
+            "in_channels and in_index must be two integers or two lists of one length, got "
+            f"in_channels={in_channels} and in_index={in_index}."
+        )
+    return [*zip(in_index, in_channels, strict=True)]
+
+
+def as_levels(features: Tensor | Sequence) -> list[Tensor]:
+    """The maps, (B, D', h', w'), that a backbone or neck gives.
+
+    Some backbones give a single map, as DDRNet; for DPT, pairs of a map and a class token.
+    """
+    levels = [features] if isinstance(features, Tensor) else features
+    return [level if isinstance(level, Tensor) else level[0] for level in levels]
+
+
+def pick_levels(features: Tensor | Sequence, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Pick the fine features from what a backbone or neck gives.
+
+    Args:
+        features (Tensor | Sequence): See :func:`as_levels`.
+        levels (Sequence[tuple[int, int]]): Index and channels of each level to pick.
+
+    Returns:
+        list[Tensor]: The levels, (B, D', h', w').
+
+    Raises:
+        InputError: If a level is not there or has other channels.
+    """
+    maps = as_levels(features)
+    for index, channels in levels:
+        if not -len(maps) <= index < len(maps):
+            raise InputError(
+                f"decode_head.in_index must be in 0 to {len(maps) - 1}, the levels that the "
+                f"backbone (or neck) gives, got {index}; choose one of them, or have the backbone "
+                "give more (out_indices)."
+            )
+        if maps[index].shape[1] != channels:
+            raise InputError(
+                f"decode_head.in_channels must be {maps[index].shape[1]} for level {index} of the "
+                f"backbone (or neck), got {channels}; correct it, or choose another level with "
+                "decode_head.in_index."
+            )
+    return [maps[index] for index, _ in levels]

@@ -13,10 +13,13 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from .checkpoints.fitting import check_weights
+from .checkpoints.fitting import find_misfit
 from .decode_head import PointRendHead
 from .errors import InputError
 from .type_names import type_name
+
+# Dimensions of an (H, W) map that MMCV's RandomFlip reverses.
+FLIPPED = {"horizontal": (1,), "vertical": (0,), "diagonal": (0, 1)}
 
 
 class LabelSample(SegDataSample):
@@ -68,12 +71,12 @@ class LabelEncoderDecoder(EncoderDecoder):
 
         ``predict_labels(inputs, batch_img_metas, test_cfg) -> list[Tensor]``
 
-    with the arguments of ``predict``, for each image's labels, (H, W), int64, at the original size:
-    without the padding and with the flip undone. :class:`PointRendHead` has it.
+    with the arguments of ``predict``, for each image's labels, (H, W), int64, at the original size
+    and without the padding. :class:`PointRendHead` has it.
 
-    Where logits are averaged it predicts as ``EncoderDecoder`` does, and says so once: with
-    ``test_cfg.mode='slide'`` and, as in test-time augmentation, from the first time on that
-    somebody reads a prediction's ``seg_logits``.
+    Where logits are needed it predicts as ``EncoderDecoder`` does, and says so once: with
+    ``test_cfg.mode='slide'``, with a renderer that gives logits only and, as in test-time
+    augmentation, from the first time on that somebody reads a prediction's ``seg_logits``.
 
     Raises:
         InputError: If the decode head has no ``predict_labels``.
@@ -88,12 +91,15 @@ class LabelEncoderDecoder(EncoderDecoder):
                 "model.type=EncoderDecoder."
             )
         self._predicts_logits = False
+        if getattr(self.decode_head, "label_renderer", self) is None:
+            renderer = type(self.decode_head.renderer).__name__
+            self._predict_logits_from_now_on(f"{renderer} renders logits only")
 
     def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
         """Predict the labels of a batch.
 
         Args:
-            inputs (Tensor): Images, (B, 3, H, W).
+            inputs (Tensor): Images, (B, C, H, W), of any number of channels.
             data_samples (list[SegDataSample], optional): Their meta information. Defaults to None:
                 the images are as large as their originals.
 
@@ -114,7 +120,7 @@ class LabelEncoderDecoder(EncoderDecoder):
         predictions = []
         for k, sample in enumerate(data_samples):
             prediction = LabelSample(metainfo=sample.metainfo, **dict(sample.items()))
-            prediction.pred_sem_seg = PixelData(data=labels[k].unsqueeze(0))
+            prediction.pred_sem_seg = PixelData(data=_unflip(labels[k], sample.metainfo)[None])
             prediction.compute_later(partial(self._late_logits, inputs[k : k + 1], sample))
             predictions.append(prediction)
         return predictions
@@ -199,7 +205,7 @@ class RetrofitEncoderDecoder(EncoderDecoder):
         """Losses of the point head.
 
         Args:
-            inputs (Tensor): Images, (B, 3, H, W).
+            inputs (Tensor): Images, (B, C, H, W), of any number of channels.
             data_samples (list[SegDataSample]): Labels, one for each image.
 
         Returns:
@@ -219,36 +225,45 @@ class RetrofitEncoderDecoder(EncoderDecoder):
 
     def _load_from_state_dict(self, state_dict: dict, *args, **kwargs) -> None:
         # Whoever loads goes on with half of the weights; training must not.
-        self._is_loaded, self.misfit = True, None
-        try:
-            check_weights(self, state_dict, "The checkpoint", fresh_point_head=True)
-        except InputError as error:
-            self.misfit = str(error)
+        self._is_loaded = True
+        self.misfit = find_misfit(self, state_dict, fresh_point_head=True)
         super()._load_from_state_dict(state_dict, *args, **kwargs)
 
 
-def predict_only_labels(cfg: Config) -> Config:
-    """Have a model predict labels alone, if that gives the labels that it gives now.
+def use_label_segmentor(cfg: Config) -> Config:
+    """Have a PointRend model predict labels without logits, which nobody is going to read.
+
+    Says so in one line. Models that average logits (``test_cfg.mode='slide'``) and segmentors other
+    than ``EncoderDecoder`` and ``RetrofitEncoderDecoder`` stay as they are.
 
     Args:
-        cfg (Config): Config of a model, ``cfg.model``, whose logits nobody reads. Changed in place:
-            an ``EncoderDecoder`` or ``RetrofitEncoderDecoder`` with a :class:`PointRendHead` that
-            looks at whole images becomes a :class:`LabelEncoderDecoder`.
+        cfg (Config): Config of a model, ``cfg.model``; changed in place: its type becomes
+            :class:`LabelEncoderDecoder`.
 
     Returns:
         Config: ``cfg``.
     """
     model = cfg.model
     kind = type_name(model)
-    if kind not in ("EncoderDecoder", "RetrofitEncoderDecoder"):  # a cascade has a list of heads
-        return cfg
-    renderer = type_name(model.decode_head.get("renderer", {}), "DenseRenderer")
     if (
-        type_name(model.decode_head) == "PointRendHead"
-        and renderer in ("DenseRenderer", "SparseRenderer")
+        kind in ("EncoderDecoder", "RetrofitEncoderDecoder")
+        and type_name(model.decode_head) == "PointRendHead"
         and model.get("test_cfg", {}).get("mode", "whole") == "whole"
     ):
         model.type = "LabelEncoderDecoder"
         if kind == "RetrofitEncoderDecoder":
             model.auxiliary_head = None  # which it does not build, nor has weights of
+        print_log(
+            f"Only labels are needed: LabelEncoderDecoder predicts instead of {kind}.", "current"
+        )
     return cfg
+
+
+def _unflip(labels: Tensor, img_meta: dict) -> Tensor:
+    """Undo the flip of an image on its (H, W) labels."""
+    if not img_meta.get("flip"):
+        return labels
+    direction = img_meta["flip_direction"]
+    if direction not in FLIPPED:
+        raise InputError(f"flip_direction must be one of {', '.join(FLIPPED)}, got {direction!r}.")
+    return labels.flip(FLIPPED[direction])

@@ -8,8 +8,13 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmseg_pointrend import DenseRenderer, PointMLP, PointRendHead, UncertaintyPointSampler
-from mmseg_pointrend.errors import InputError
+from mmseg_pointrend import (
+    DenseRenderer,
+    InputError,
+    PointMLP,
+    PointRendHead,
+    UncertaintyPointSampler,
+)
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]
@@ -169,14 +174,14 @@ def test_parts_take_what_they_share_from_the_head(tiny_model: ModelCfg) -> None:
 def test_a_coarse_head_that_disagrees_is_refused(
     tiny_model: ModelCfg, key: str, theirs: object, mine: object
 ) -> None:
-    with pytest.raises(ValueError, match=f"{key} differs.* has {theirs}.* has {mine}"):
+    with pytest.raises(ValueError, match=rf"coarse_head\.{key} must be .* {mine}, got {theirs};"):
         MODELS.build(tiny_model(coarse_head={key: theirs}))
     assert MODELS.build(tiny_model(coarse_head={key: mine})).decode_head.coarse_head
 
 
 def test_a_renderer_that_disagrees_is_refused(tiny_model: ModelCfg) -> None:
     renderer = dict(type="SparseRenderer", threshold=0.5)
-    with pytest.raises(ValueError, match=r"threshold differs: renderer has 0\.5.* has 0\.3"):
+    with pytest.raises(ValueError, match=r"renderer\.threshold must be .* 0\.3, got 0\.5"):
         MODELS.build(tiny_model(**BINARY, renderer=renderer))
     head = MODELS.build(tiny_model(**BINARY, renderer=renderer, threshold=0.5)).decode_head
     assert head.label_renderer.threshold == 0.5
@@ -184,7 +189,7 @@ def test_a_renderer_that_disagrees_is_refused(tiny_model: ModelCfg) -> None:
 
 def test_a_coarse_head_with_another_threshold_is_refused(tiny_model: ModelCfg) -> None:
     coarse = dict(BINARY["coarse_head"], threshold=0.7)
-    advice = r"threshold differs: coarse_head has 0\.7.*Set threshold=0\.7 in PointRendHead"
+    advice = r"coarse_head\.threshold must .* got 0\.7; .* set threshold=0\.7 in PointRendHead"
     with pytest.raises(InputError, match=advice):
         MODELS.build(tiny_model(**dict(BINARY, coarse_head=coarse)))
     assert MODELS.build(tiny_model(**dict(BINARY, coarse_head=coarse, threshold=0.7)))
@@ -195,8 +200,8 @@ def test_a_coarse_head_with_another_threshold_is_refused(tiny_model: ModelCfg) -
     ("head", "message"),
     [
         (dict(num_classes=2, out_channels=1), "set use_sigmoid=True"),
-        (dict(loss_decode=dict(type="OhemCrossEntropy")), "knows no ignore_index"),
-        (dict(loss_decode=dict(type="BoundaryLoss")), "knows no ignore_index"),
+        (dict(loss_decode=dict(type="OhemCrossEntropy")), "takes no ignore_index"),
+        (dict(loss_decode=dict(type="BoundaryLoss")), "takes no ignore_index"),
     ],
 )
 def test_losses_that_points_cannot_have_are_refused(
@@ -355,14 +360,16 @@ def test_wrong_channels_name_the_level_and_both_numbers(tiny_model: ModelCfg, le
     channels = [8, 8]
     channels[level] = 5
     model = MODELS.build(tiny_model(in_index=[0, 2], in_channels=channels)).eval()
-    with pytest.raises(InputError, match=f"level {(0, 2)[level]}.* 8 channels.* says 5"):
+    with pytest.raises(
+        InputError, match=f"in_channels must be 8 for level {(0, 2)[level]} .* got 5"
+    ):
         model(torch.randn(1, 3, 64, 64), mode="tensor")
 
 
 @pytest.mark.parametrize("level", [4, -5])
 def test_a_level_that_there_is_not_is_named(tiny_model: ModelCfg, level: int) -> None:
     model = MODELS.build(tiny_model(in_index=[0, level], in_channels=[8, 8])).eval()
-    with pytest.raises(InputError, match=rf"level {level}: .* gives 4 levels, 0 to 3\."):
+    with pytest.raises(InputError, match=rf"in_index must be in 0 to 3, .* got {level};"):
         model(torch.randn(1, 3, 64, 64), mode="tensor")
 
 

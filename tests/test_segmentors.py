@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmseg_pointrend import (
     DenseRenderer,
+    InputError,
     LabelEncoderDecoder,
     PointRendHead,
     SparseRenderer,
@@ -18,25 +19,32 @@ from mmseg_pointrend import (
 from mmseg_pointrend import (
     segmentors as segmentor,
 )
-from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.segmentors import predict_only_labels
+from mmseg_pointrend.segmentors import FLIPPED, use_label_segmentor
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r18_shapes.py"
 COARSE_CONFIG = CONFIG.with_name("fpn_r18_shapes.py")
+SMALL = {
+    "backbone": dict(base_channels=4, stem_channels=8),
+    "neck": dict(in_channels=[4, 8, 16, 32], out_channels=8),
+    "decode_head": dict(
+        coarse_head=dict(in_channels=[8] * 4, channels=8), in_channels=8, channels=8
+    ),
+}
 
 
 def config(**head) -> Config:
     cfg = Config.fromfile(CONFIG)
-    cfg.model.decode_head.update(head)
+    cfg.merge_from_dict(dict(model=SMALL))
+    cfg.merge_from_dict({"model.decode_head": head})
     return cfg
 
 
 def build(model: dict, **overrides) -> nn.Module:
     torch.manual_seed(0)
     model = MODELS.build({**copy.deepcopy(model), **overrides}).eval().requires_grad_(False)
-    model.decode_head.point_head_is_fresh = False
+    model.decode_head.misfit = None
     for parameter in model.decode_head.parameters():  # labels of any kind, everywhere
-        parameter.copy_(0.3 * torch.randn_like(parameter))
+        parameter.copy_(0.6 * torch.randn_like(parameter))
     return model
 
 
@@ -56,7 +64,7 @@ def images(batch: int = 1) -> Tensor:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
-    monkeypatch.setattr(segmentor, "print_log", lambda text, logger: messages.append(text))
+    monkeypatch.setattr(segmentor, "print_log", lambda text, logger=None: messages.append(text))
     return messages
 
 
@@ -227,14 +235,67 @@ def test_any_head_that_predicts_labels_will_do(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(prediction.pred_sem_seg.data, torch.full((1, 64, 96), 3))
 
 
-@pytest.mark.parametrize("base", [DenseRenderer, SparseRenderer])
-def test_a_renderer_of_ones_own_gives_logits_only(base: type) -> None:
-    """Also one that is like ours: what it does otherwise, ours would leave out."""
-    cfg = config()
-    cfg.model.decode_head.renderer = dict(type=type("Own", (base,), {}))
-    model = build(cfg.model, type="LabelEncoderDecoder")
-    with pytest.raises(InputError, match=r"set model\.type=EncoderDecoder"):
-        model.predict(images(), samples({}))
+class Renamed(DenseRenderer):
+    """Renders as a DenseRenderer does."""
+
+    def __init__(self, points: int, **kwargs) -> None:
+        super().__init__(subdivision_num_points=points, **kwargs)
+
+
+class Smoothed(DenseRenderer):
+    """Renders other logits than a DenseRenderer."""
+
+    def __call__(self, *args, **kwargs) -> Tensor:
+        return super().__call__(*args, **kwargs).roll(7, dims=-1)
+
+
+class Upside(SparseRenderer):
+    """Renders other labels than a SparseRenderer."""
+
+    def __call__(self, *args, **kwargs) -> Tensor:
+        return super().__call__(*args, **kwargs).flip(1)
+
+
+def test_a_renderer_that_renders_as_ours_keeps_labels_sparse(log: list[str]) -> None:
+    inputs, expected = images(), config(renderer=dict(subdivision_num_points=99)).model
+    (expected,) = build(expected, type="LabelEncoderDecoder").predict(inputs, samples({}))
+    cfg = config(renderer=dict(_delete_=True, type=Renamed, points=99))
+    (actual,) = build(cfg.model, type="LabelEncoderDecoder").predict(inputs, samples({}))
+    assert torch.equal(*labels([actual, expected]))
+    assert "_seg_logits" not in actual
+    assert not log
+
+
+def test_a_renderer_that_renders_otherwise_is_asked_for_logits(log: list[str]) -> None:
+    inputs, cfg = images(), config(renderer=dict(_delete_=True, type=Smoothed))
+    (expected,) = build(cfg.model).predict(inputs, samples({}))
+    (actual,) = build(cfg.model, type="LabelEncoderDecoder").predict(inputs, samples({}))
+    assert torch.equal(*labels([actual, expected]))
+    assert len(log) == 1
+    assert "Smoothed renders logits only" in log[0]
+
+
+def test_a_label_renderer_of_ones_own_is_used() -> None:
+    inputs, results = images(), []
+    for kind in (SparseRenderer, Upside):
+        model = config(renderer=dict(_delete_=True, type=kind)).model
+        (result,) = build(model, type="LabelEncoderDecoder").predict(inputs, samples({}))
+        results.append(result.pred_sem_seg.data)
+    assert torch.equal(results[1], results[0].flip(1))
+
+
+@pytest.mark.parametrize(("direction", "dims"), [*FLIPPED.items()])
+def test_flips_are_undone(direction: str, dims: tuple[int, ...]) -> None:
+    model, inputs = build(config().model, type="LabelEncoderDecoder"), images()
+    (plain,) = model.predict(inputs, samples({}))
+    (flipped,) = model.predict(inputs, samples(dict(flip=True, flip_direction=direction)))
+    assert torch.equal(flipped.pred_sem_seg.data[0], plain.pred_sem_seg.data[0].flip(dims))
+
+
+def test_an_unknown_flip_is_refused() -> None:
+    model = build(config().model, type="LabelEncoderDecoder")
+    with pytest.raises(InputError, match=r"flip_direction must be one of .*, got 'sideways'"):
+        model.predict(images(), samples(dict(flip=True, flip_direction="sideways")))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +303,7 @@ def test_a_renderer_of_ones_own_gives_logits_only(base: type) -> None:
     [
         ({}, "LabelEncoderDecoder"),
         ({"model.decode_head.renderer.type": "SparseRenderer"}, "LabelEncoderDecoder"),
-        ({"model.decode_head.renderer.type": "MyRenderer"}, "EncoderDecoder"),
+        ({"model.decode_head.renderer.type": "MyRenderer"}, "LabelEncoderDecoder"),
         ({"model.test_cfg.mode": "slide"}, "EncoderDecoder"),
         ({"model.type": "MySegmentor"}, "MySegmentor"),
         ({"model.type": "mmseg.EncoderDecoder"}, "LabelEncoderDecoder"),
@@ -253,14 +314,21 @@ def test_a_renderer_of_ones_own_gives_logits_only(base: type) -> None:
 def test_configs_that_need_no_logits(overrides: dict, kind: str) -> None:
     cfg = config()
     cfg.merge_from_dict(overrides)
-    assert predict_only_labels(cfg).model.type == kind
+    assert use_label_segmentor(cfg).model.type == kind
+
+
+def test_the_exchange_is_said(log: list[str]) -> None:
+    use_label_segmentor(use_label_segmentor(config()))
+    assert log == [
+        "Only labels are needed: LabelEncoderDecoder predicts instead of EncoderDecoder."
+    ]
 
 
 def test_configs_without_a_point_head_are_left_alone() -> None:
-    assert predict_only_labels(Config.fromfile(COARSE_CONFIG)).model.type == "EncoderDecoder"
+    assert use_label_segmentor(Config.fromfile(COARSE_CONFIG)).model.type == "EncoderDecoder"
     assert issubclass(LabelEncoderDecoder, MODELS.get("EncoderDecoder"))
 
 
 def test_leaves_cascades_as_they_are() -> None:
     model = dict(type="CascadeEncoderDecoder", decode_head=[dict(type="FPNHead")])
-    assert predict_only_labels(Config(dict(model=model))).model.type == "CascadeEncoderDecoder"
+    assert use_label_segmentor(Config(dict(model=model))).model.type == "CascadeEncoderDecoder"

@@ -1,16 +1,15 @@
-"""Taking weights from checkpoints completely, in whatever layout they come."""
+"""Whether weights fit a model: one rule for every loader, hook and module that takes weights."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from torch import Tensor, nn
 
-from ..decode_head import PointRendHead
 from ..errors import InputError
-from ..wrappers import bare_segmentor
-from .layouts import to_own_layout
+from .layouts import Layout, to_own_layout
 from .loading import load_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
@@ -42,6 +41,57 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
+def find_misfit(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    path: str | Path = "The checkpoint",
+    *,
+    prefix: str = "",
+    fresh_point_head: bool = False,
+    max_shown: int | None = 4,
+) -> str | None:
+    """Find out what keeps weights from filling a model.
+
+    Args:
+        model (nn.Module): The model or a part of it.
+        state_dict (Mapping[str, Tensor]): The weights, in any layout.
+        path (str | Path): Where they come from, for the message. Defaults to 'The checkpoint'.
+        prefix (str): What the names of the model's weights begin with in ``state_dict``. Defaults
+            to ''.
+        fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
+            in a coarse model that is to be trained further. Defaults to False.
+        max_shown (int, optional): Number of weights that are named. Defaults to 4; None names all.
+
+    Returns:
+        str | None: One line that names the weights that are missing, have other shapes or no place;
+        None if there are none.
+    """
+    prefix = _without_wrappers(prefix)
+    expected = {prefix + name: weight for name, weight in model.state_dict().items()}
+    given = _under_names_of(expected, state_dict)
+    given = {name: weight for name, weight in given.items() if name.startswith(prefix)}
+    problems = _problems(expected, given)
+    is_coarse = not any(map(_is_of_point_head, given))
+    if fresh_point_head and is_coarse:
+        problems = {name: text for name, text in problems.items() if not _is_of_point_head(name)}
+    if not problems:
+        return None
+    shown = [*problems.values()][:max_shown]
+    more = len(problems) - len(shown)
+    listed = "; ".join(shown) + (f"; and {more} more" if more else "")
+    message = f"{path} does not fit the model in {len(problems)} weights: {listed}."
+    if is_coarse and all(map(_is_of_point_head, problems)):
+        return (
+            f"{message} It is incomplete: a coarse model, whose point head has yet to be trained; "
+            "train it with load_from set to the checkpoint."
+        )
+    for name in problems:
+        if name.endswith(("conv_seg.bias", "fc_seg.bias")) and name in given and name in expected:
+            message += f" It has {len(given[name])} classes, the model {len(expected[name])}."
+            break
+    return f"{message} Use the config it was trained with."
+
+
 def check_weights(
     model: nn.Module,
     state_dict: Mapping[str, Tensor],
@@ -56,35 +106,25 @@ def check_weights(
         state_dict (Mapping[str, Tensor]): The weights, in any layout.
         path (str | Path): Where they come from, for the message.
         allow_partial (bool): Whether to warn instead. Defaults to False.
-        fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
-            in a coarse model that is to be trained further. Defaults to False.
+        fresh_point_head (bool): See :func:`find_misfit`. Defaults to False.
 
     Raises:
-        InputError: If weights are missing, have other shapes or no place; names the first few.
+        InputError: If weights are missing, have other shapes or no place.
     """
-    expected, given = bare_segmentor(model).state_dict(), _own_weights(model, state_dict)
-    problems = _problems(expected, given)
-    is_coarse = not any(map(_is_of_point_head, given))
-    if fresh_point_head and is_coarse:
-        problems = {name: text for name, text in problems.items() if not _is_of_point_head(name)}
-    if not problems:
-        return
-    shown = [*problems.values()] if allow_partial else [*problems.values()][:4]
-    more = len(problems) - len(shown)
-    listed = "; ".join(shown) + (f"; and {more} more" if more else "")
-    message = f"{path} does not fit the model in {len(problems)} weights: {listed}."
-    if is_coarse and all(map(_is_of_point_head, problems)):
-        message += " It is incomplete: a coarse model, whose point head has yet to be trained."
-    for name in problems:
-        if name.endswith(("conv_seg.bias", "fc_seg.bias")) and name in given and name in expected:
-            message += f" It has {len(given[name])} classes, the model {len(expected[name])}."
-            break
-    if not allow_partial:
+    misfit = find_misfit(
+        bare_segmentor(model),
+        state_dict,
+        path,
+        fresh_point_head=fresh_point_head,
+        max_shown=None if allow_partial else 4,
+    )
+    if misfit is not None and allow_partial:
+        MMLogger.get_current_instance().warning(misfit)
+    elif misfit is not None:
         raise InputError(
-            f"{message} Pass the config it was trained with. (train, test and predict go on with "
-            "what fits if told --allow-partial, in Python allow_partial=True.)"
+            f"{misfit} (train, test and predict go on with what fits if told --allow-partial, in "
+            "Python allow_partial=True.)"
         )
-    MMLogger.get_current_instance().warning(message)
 
 
 def load_weights(
@@ -105,41 +145,77 @@ def load_weights(
         InputError: If the file cannot be read or does not fit.
     """
     checkpoint = read_checkpoint(path, trust)
-    state_dict = checkpoint["state_dict"]
-    check_weights(model, state_dict, path, allow_partial)
-    expected = bare_segmentor(model).state_dict()
+    check_weights(model, checkpoint["state_dict"], path, allow_partial)
+    segmentor = bare_segmentor(model)
+    expected = segmentor.state_dict()
+    weights = _under_names_of(expected, checkpoint["state_dict"])
     fitting = {
         name: weight
-        for name, weight in _own_weights(model, state_dict).items()
+        for name, weight in weights.items()
         if name in expected and weight.shape == expected[name].shape
     }
-    bare_segmentor(model).load_state_dict(fitting, strict=False)
+    segmentor.load_state_dict(fitting, strict=False)
     if allow_partial:
-        accept_incomplete_weights(model)
+        accept_misfits(model)
     return checkpoint.get("meta", {})
 
 
-def accept_incomplete_weights(model: nn.Module) -> None:
-    """Have a model predict, or a retrofit train, although it was not loaded as a whole."""
-    for _, head in _point_rend_heads(model):
-        head.point_head_is_fresh, head.misfit = False, None
-    segmentor = bare_segmentor(model)
-    if hasattr(segmentor, "misfit"):
-        segmentor.misfit = None
+def adapt_weights(head: nn.Module, state_dict: dict[str, Tensor], prefix: str) -> str | None:
+    """Rename weights that are about to be loaded as a PointRendHead names them.
+
+    Whichever loader reads a checkpoint, MMEngine's included, a head gets it in this way.
+
+    Args:
+        head (nn.Module): The head, with a ``misfit``.
+        state_dict (dict[str, Tensor]): The weights of a model; changed in place, as the parts of
+            the head are handed the same dictionary.
+        prefix (str): What the names of the head's weights begin with.
+
+    Returns:
+        str | None: The head's new ``misfit``: what keeps the weights from filling it.
+    """
+    weights, layout = to_own_layout(state_dict, prefix)
+    state_dict.clear()
+    state_dict.update(weights)
+    if layout is None:
+        return head.misfit
+    if layout is Layout.COARSE:
+        print_log(
+            "The weights are those of a model without a point head: its decode head becomes the "
+            "coarse head; the point head starts fresh and has to be trained.",
+            logger="current",
+            level=logging.WARNING,
+        )
+    return find_misfit(head, weights, prefix=prefix)
 
 
-def _point_rend_heads(model: nn.Module) -> Iterator[tuple[str, PointRendHead]]:
-    for name, module in bare_segmentor(model).named_modules():
-        if isinstance(module, PointRendHead):
-            yield f"{name}.", module
+def accept_misfits(model: nn.Module) -> None:
+    """Have a model predict, or a retrofit train, with weights that fill only parts of it."""
+    for module in model.modules():
+        if getattr(module, "misfit", None) is not None:
+            module.misfit = None
 
 
-def _own_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def bare_segmentor(model: nn.Module) -> nn.Module:
+    """The segmentor inside of wrappers for distributed training or test-time augmentation."""
+    while not hasattr(model, "decode_head") and hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+def _under_names_of(expected: Iterable[str], state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names that a model has for them."""
-    weights = {name.removeprefix("module."): weight for name, weight in state_dict.items()}
-    for prefix, _ in _point_rend_heads(model):
+    weights = {_without_wrappers(name): weight for name, weight in state_dict.items()}
+    marker = "coarse_head."
+    for prefix in {name.partition(marker)[0] for name in expected if marker in name}:
         weights, _ = to_own_layout(weights, prefix)
     return weights
+
+
+def _without_wrappers(name: str) -> str:
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
 
 
 def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str]:
@@ -160,7 +236,7 @@ def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> di
 
 
 def _is_of_point_head(name: str) -> bool:
-    return ".point_head." in name
+    return "point_head." in name
 
 
 def _shape(tensor: Tensor) -> str:

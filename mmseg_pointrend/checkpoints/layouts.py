@@ -32,7 +32,9 @@ def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> 
         return None
     if parts & {"coarse_head", "point_head"}:
         return Layout.POINTREND
-    return Layout.CASCADE if "0" in parts else Layout.COARSE
+    # Other cascades, as OCRNet's, are coarse heads: only a PointHead classifies by fc_seg.
+    is_cascade = any(name.startswith(f"{prefix}1.fc_seg.") for name in weights)
+    return Layout.CASCADE if is_cascade else Layout.COARSE
 
 
 def to_own_layout(

@@ -2,6 +2,9 @@
 
 import pickle
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from ..errors import InputError
+
+_safe_globals_lock = threading.Lock()
 
 
 class RefusedCheckpoint(InputError):
@@ -47,9 +52,9 @@ def read_data(
             f"{path} is not a whole checkpoint but a web page, the error of the server that it "
             "was to come from; fetch it again."
         )
-    trust_mmengine_checkpoints()
     try:
-        return torch.load(path, map_location=map_location, weights_only=not trust)
+        with _mmengine_globals():
+            return torch.load(path, map_location=map_location, weights_only=not trust)
     except Exception as error:  # bytes that were never a pickle end in any error there is
         code = _code_asked_for(error)
         if code is not None:
@@ -63,12 +68,23 @@ def read_data(
 
 
 def trust_mmengine_checkpoints() -> None:
-    """Let PyTorch read what MMEngine saves, wherever ``torch.load`` is called.
+    """Let ``torch.load`` read what MMEngine saves, in the whole process and from now on.
 
-    Since PyTorch 2.6 it reads nothing but tensors and what it was told to be harmless, and MMEngine
-    up to 0.10.7 does not tell it; it could not read back its own checkpoints.
+    Since PyTorch 2.6 it reads only tensors and classes that it was told to be harmless. MMEngine up
+    to 0.10.7 does not tell it, and cannot read back its own checkpoints. Call this before
+    MMEngine's own functions load one, as ``init_model``; :func:`read_data` does without.
     """
     torch.serialization.add_safe_globals(_harmless_globals())
+
+
+@contextmanager
+def _mmengine_globals() -> Iterator[None]:
+    """Let ``torch.load`` read what MMEngine saves in the block."""
+    with _safe_globals_lock:  # PyTorch keeps one list for all threads
+        known = torch.serialization.get_safe_globals()
+        new = [item for item in _harmless_globals() if item not in known]
+        with torch.serialization.safe_globals(new):
+            yield
 
 
 def _harmless_globals() -> list:

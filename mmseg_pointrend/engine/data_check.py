@@ -9,9 +9,9 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
+from ..checkpoints.fitting import bare_segmentor
 from ..datasets import SeededDataset
 from ..errors import InputError
-from ..wrappers import last_decode_head
 
 
 @HOOKS.register_module()
@@ -37,12 +37,18 @@ class DataCheckHook(Hook):
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
     ) -> None:
-        head = last_decode_head(runner.model)
+        head = _predicting_head(runner.model)
         samples = data_batch["data_samples"]
         # test-time augmentation gives a batch for each view, all with the same labels
         for sample in samples[0] if isinstance(samples[0], Sequence) else samples:
             if "gt_sem_seg" in sample:
                 _check_labels(sample.gt_sem_seg.data, head, sample.get("seg_map_path"))
+
+
+def _predicting_head(model: nn.Module) -> nn.Module:
+    """The decode head that predicts, the last one of a cascade."""
+    head = bare_segmentor(model).decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def _num_labels(head: nn.Module) -> int:
@@ -52,7 +58,7 @@ def _num_labels(head: nn.Module) -> int:
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     classes = dataset.metainfo.get("classes")
-    head = last_decode_head(model)
+    head = _predicting_head(model)
     expected = _num_labels(head)
     if classes is not None and len(classes) != expected and head.out_channels == 1:
         raise InputError(

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ..checkpoints.fitting import accept_incomplete_weights, check_weights
+from ..checkpoints.fitting import accept_misfits, check_weights
 from ..type_names import type_name
 
 
@@ -41,11 +41,11 @@ class CheckpointCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if self.allow_partial:
-            accept_incomplete_weights(runner.model)
+            accept_misfits(runner.model)
 
     def before_test(self, runner: Runner) -> None:
         if self.allow_partial:
-            accept_incomplete_weights(runner.model)
+            accept_misfits(runner.model)
 
 
 @HOOKS.register_module()

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..wrappers import bare_segmentor
+from ..checkpoints.fitting import bare_segmentor
 
 RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
 

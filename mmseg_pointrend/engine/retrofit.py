@@ -17,13 +17,15 @@ from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
+from ..coarse_heads import SHARED_KEYS, logit_map
 from ..command_line import read_config
 from ..config_errors import config_errors
-from ..decode_head import SHARED_KEYS, PointRendHead, as_levels, logit_map
+from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..files import replacing
 from ..losses import can_train_points
 from ..own_import import with_own_import
+from ..point_features import as_levels
 from ..type_names import type_name
 
 # An image whose size every usual stride divides, so that strides can be told from sizes.

@@ -17,7 +17,7 @@ from ..datasets import check_data_folders, check_loading
 from ..errors import InputError
 from ..files import check_writable
 from ..own_import import import_wherever_loaded
-from ..segmentors import predict_only_labels
+from ..segmentors import use_label_segmentor
 from ..settings import check_settings
 from ..type_names import type_name
 from .hooks import set_hook
@@ -83,7 +83,7 @@ def run_test(
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     elif all(type_name(metric) in LABEL_METRICS for metric in _metrics(cfg)):
-        predict_only_labels(cfg)
+        use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
     set_hook(cfg, "DataCheckHook")

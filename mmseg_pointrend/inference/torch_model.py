@@ -19,7 +19,7 @@ from ..checkpoints.loading import checkpoints_as_data
 from ..config_errors import config_errors
 from ..engine.precision import set_type_and_layout
 from ..errors import InputError
-from ..segmentors import predict_only_labels
+from ..segmentors import use_label_segmentor
 from ..settings import check_settings
 from ..visualization import Explanation, explain
 from .image_pipeline import steps_after_loading, tested_dataset
@@ -77,7 +77,7 @@ class TorchModel:
         self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with config_errors(), checkpoints_as_data(trust):
-            self.model = MODELS.build(predict_only_labels(copy.deepcopy(cfg)).model)
+            self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
             self._pipeline = Compose(steps_after_loading(cfg))
         meta = load_weights(self.model, weights, allow_partial, trust)
         self.model.to(self.device).eval()

@@ -138,14 +138,21 @@ class SparseRenderer:
         self.threshold = threshold
 
     @classmethod
-    def like(cls, dense: DenseRenderer, threshold: float | None = None) -> "SparseRenderer":
+    def like(cls, dense: DenseRenderer, threshold: float | None = None) -> "SparseRenderer | None":
         """Build a renderer of the labels that ``dense`` would give.
 
         Args:
             dense (DenseRenderer): A renderer of logits.
             threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults
                 to None, that is 0.3.
+
+        Returns:
+            SparseRenderer | None: The renderer, or None if ``dense`` is of a class that renders
+            differently: that is no DenseRenderer, or overrides how it is called or steps.
         """
+        methods = ("__call__", "steps")
+        if any(getattr(type(dense), m, None) is not getattr(DenseRenderer, m) for m in methods):
+            return None
         renderer = cls() if threshold is None else cls(threshold=threshold)
         renderer.dense = dense
         return renderer

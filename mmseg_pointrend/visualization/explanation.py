@@ -8,12 +8,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..decode_head import PointRendHead, within
+from ..checkpoints.fitting import bare_segmentor
+from ..decode_head import PointRendHead, unpadded
 from ..errors import InputError
-from ..image_meta import unpadded
 from ..points import cell_coords
 from ..rendering import DenseRenderer
-from ..wrappers import bare_segmentor
 
 
 class StepPoints(NamedTuple):
@@ -67,14 +66,14 @@ def explain(model: nn.Module, data: dict) -> Explanation:
         raise InputError(
             f"A {type(head.renderer).__name__} does not tell its points; a DenseRenderer does."
         )
-    head.check_weights()
+    head.check_prediction(model.test_cfg)
     first = {key: values[:1] for key, values in data.items()}
     batch = model.data_preprocessor(first, training=False)
     inputs, samples = batch["inputs"], batch["data_samples"]
     size = tuple(inputs.shape[-2:])
 
     features = model.extract_feat(inputs)
-    coarse = logits = within(head.coarse_logits(features), size, head.align_corners)
+    coarse = logits = head.coarse_logits(features, size)
     steps = []
     fine = head.fine_features(features)
     for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):

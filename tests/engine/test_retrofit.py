@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints import loading
-from mmseg_pointrend.checkpoints.fitting import accept_incomplete_weights, read_checkpoint
+from mmseg_pointrend.checkpoints.fitting import accept_misfits, read_checkpoint
 from mmseg_pointrend.engine.retrofit import Level, fine_level, write_recipe
 from mmseg_pointrend.errors import InputError
 
@@ -188,10 +188,10 @@ def test_training_without_the_trained_model_is_refused(
     model.load_state_dict(weights, strict=False)
     with pytest.raises(InputError, match=r"backbone\.conv1\.weight is missing"):
         model.loss(*batch(make_samples))
-    accept_incomplete_weights(model)  # --allow-partial
+    accept_misfits(model)  # --allow-partial
     assert model.loss(*batch(make_samples))
     fresh = MODELS.build(retrofit_cfg(tiny_model))
-    accept_incomplete_weights(fresh)
+    accept_misfits(fresh)
     with pytest.raises(InputError, match="load_from"):
         fresh.loss(*batch(make_samples))
 

@@ -1,0 +1,152 @@
+"""Coarse heads: any decode head of MMSegmentation that gives a logit map, or a cascade of them.
+
+A coarse head takes the levels of the backbone (or neck) and gives an output: a logit map, a tuple
+that starts with one (EncHead, DAHead), or a list of the maps of several stages, the last of which
+predicts (K-Net, cascades). :func:`logit_map` finds the map that predicts; ``loss_by_feat`` of the
+head takes the output as it is. Heads that give something else need an adapter here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import ModuleList
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads import PIDHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import InputError
+from .losses import any_label
+
+# What a coarse head has in common with the PointRendHead that it belongs to.
+SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
+
+
+class CascadeHead(ModuleList):
+    """Decode heads as of ``CascadeEncoderDecoder``: each sees the output of the one before it.
+
+    Args:
+        heads (Sequence[nn.Module]): A decode head, and cascade decode heads, such as OCRHead, which
+            are called with the levels and the output before.
+    """
+
+    def forward(self, inputs: Sequence[Tensor]) -> list:
+        """Run all heads; returns their outputs."""
+        outputs: list = []
+        for head in self:
+            outputs.append(head(inputs, *outputs[-1:]))
+        return outputs
+
+    def loss_by_feat(self, outputs: list, batch_data_samples: list[SegDataSample]) -> dict:
+        """Losses and accuracy of each head, as ``0.*``, ``1.*``, ..."""
+        losses = {}
+        for index, (head, output) in enumerate(zip(self, outputs, strict=True)):
+            of_head = head.loss_by_feat(output, batch_data_samples)
+            losses.update(add_prefix(of_head, str(index)))
+        return losses
+
+
+def build_coarse_head(config: dict | Sequence[dict], shared: Mapping[str, Any]) -> nn.Module:
+    """Build a coarse head.
+
+    Args:
+        config (dict | Sequence[dict]): Config of a decode head, or those of a cascade.
+        shared (Mapping[str, Any]): Settings that the head takes unless its config has them.
+
+    Raises:
+        InputError: If a config has another value for one of ``shared``.
+    """
+    if isinstance(config, Sequence):
+        return CascadeHead([build_coarse_head(part, shared) for part in config])
+    return MODELS.build(_complete(config, shared))
+
+
+def shared_settings(head: BaseDecodeHead) -> dict[str, Any]:
+    """What a coarse head takes from the PointRendHead that it belongs to."""
+    keys = (*SHARED_KEYS, "threshold") if head.out_channels == 1 else SHARED_KEYS
+    return {key: getattr(head, key) for key in keys}
+
+
+def _complete(config: dict, shared: Mapping[str, Any]) -> dict:
+    if "kernel_generate_head" in config:  # K-Net has them from the head that makes its kernels
+        kernels = _complete(config["kernel_generate_head"], shared)
+        return {**config, "kernel_generate_head": kernels}
+    for key, value in shared.items():
+        refuse_disagreement("coarse_head", config, key, value)
+    return {**shared, **config}
+
+
+def refuse_disagreement(name: str, part: Mapping[str, Any], key: str, value: Any) -> None:
+    """Refuse the config of a part that has another value for a key than PointRendHead."""
+    if part.get(key, value) != value:
+        raise InputError(
+            f"{name}.{key} must be that of PointRendHead, {value!r}, got {part[key]!r}; leave it "
+            f"out of {name}, or set {key}={part[key]!r} in PointRendHead."
+        )
+
+
+def logit_map(output: Tensor | Sequence) -> Tensor:
+    """Find the logits, (B, C, h, w), that predict in the output of a coarse head."""
+    if isinstance(output, Tensor):
+        return output
+    return logit_map(output[-1] if isinstance(output, list) else output[0])
+
+
+def within(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Reduce logits, (B, C, h, w), that are larger than an image of ``size`` = (H, W).
+
+    Some heads, as SETRUPHead, upsample maps of whole patches to more than the image has.
+    """
+    height, width = map(min, logits.shape[-2:], size)
+    if (height, width) == tuple(logits.shape[-2:]):
+        return logits
+    return F.interpolate(logits, (height, width), mode="bilinear", align_corners=align_corners)
+
+
+def coarse_losses(
+    head: nn.Module,
+    output: Tensor | Sequence,
+    batch_data_samples: list[SegDataSample],
+    ignore_index: int,
+) -> dict[str, Tensor]:
+    """Losses of a coarse head; zeros where all labels are ignored.
+
+    Args:
+        head (nn.Module): The coarse head.
+        output (Tensor | Sequence): What it has given.
+        batch_data_samples (list[SegDataSample]): Labels, one sample for each image.
+        ignore_index (int): Label that no loss is taken at.
+
+    Returns:
+        dict[str, Tensor]: Losses and accuracy. None if the output has no gradient, as where the
+        coarse model is frozen: there is nothing to learn from them.
+    """
+    if torch.is_grad_enabled() and not logit_map(output).requires_grad:
+        return {}
+    if any((sample.gt_sem_seg.data != ignore_index).any() for sample in batch_data_samples):
+        return head.loss_by_feat(output, batch_data_samples)
+    # Some of MMSegmentation's losses fail or are NaN without a label: take them at another one.
+    labeled = [sample.new() for sample in batch_data_samples]
+    for sample in labeled:
+        labels = torch.full_like(sample.gt_sem_seg.data, any_label(ignore_index))
+        sample.gt_sem_seg = PixelData(data=labels)
+    return {name: 0 * loss for name, loss in head.loss_by_feat(output, labeled).items()}
+
+
+def check_trainable(head: nn.Module) -> None:
+    """Refuse heads that train on other maps than they predict from.
+
+    Raises:
+        InputError: If the head is a PIDHead in training mode.
+    """
+    if isinstance(head, PIDHead) and head.training:
+        raise InputError(
+            "coarse_head: a PIDHead trains on other maps than it predicts from, so that a point "
+            "head cannot train along with it; train PIDNet first, then put PointRend on it "
+            "(tools/retrofit.py)."
+        )
