@@ -42,6 +42,7 @@ else:
     from .engine.saving import WholeCheckpointHook
     from .engine.train_loop import ResumableTrainLoop
     from .evaluation import BoundaryIoUMetric
+    from .image_branch import ImageBranch
     from .losses import BinaryDiceLoss
     from .point_features import PointFeatures
     from .point_head import CoarseIdentityInit, PointMLP
@@ -61,6 +62,7 @@ else:
         "CoarseIdentityInit",
         "DataCheckHook",
         "DenseRenderer",
+        "ImageBranch",
         "InputError",
         "InvalidLossHook",
         "LabelEncoderDecoder",

@@ -236,7 +236,7 @@ def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> di
 
 
 def _is_of_point_head(name: str) -> bool:
-    return "point_head." in name
+    return "point_head." in name or "image_branch." in name
 
 
 def _shape(tensor: Tensor) -> str:
