@@ -11,7 +11,7 @@ from benchmarks.model import benchmark_model
 from benchmarks.render import benchmark_render
 from benchmarks.scenes import WORST_CASES
 from benchmarks.train import benchmark_train
-from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.config import read_config
 from mmseg_pointrend.errors import one_line_errors
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r50_cityscapes.py"

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 from benchmarks import mmseg_cascade as mmseg
-from mmseg_pointrend.command_line import read_config
-from mmseg_pointrend.engine.resuming import newest_whole_checkpoint
+from mmseg_pointrend.config import read_config
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.points import stride16_cells
@@ -81,7 +81,7 @@ def run_experiment(
         if experiment.start_from is not None:
             cfg.load_from = str(_trained(out, experiment.start_from, seed))
         _train(experiment.name, cfg, work_dir, train_tool, amp)
-        checkpoint = newest_whole_checkpoint(work_dir)
+        checkpoint = find_latest_checkpoint(str(work_dir))
     cfg.work_dir = str(work_dir)
     metrics = {name: float(value) for name, value in run_test(cfg, str(checkpoint)).items()}
     partial = done.with_suffix(".partial")
@@ -137,7 +137,7 @@ def _trained(out: Path, name: str, seed: int) -> Path:
     work_dir = out / name / f"seed_{seed}"
     if not (work_dir / METRICS_FILE).exists():
         raise InputError(f"{name} with seed {seed} is not done; run it first.")
-    return newest_whole_checkpoint(work_dir)
+    return Path(find_latest_checkpoint(str(work_dir)))
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

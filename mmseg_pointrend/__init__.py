@@ -39,8 +39,8 @@ else:
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
-    from .engine.saving import WholeCheckpointHook
-    from .engine.train_loop import ResumableTrainLoop
+    from .engine.saving import WholeFileBackend
+    from .engine.seeding import IterationSeedHook
     from .evaluation import BoundaryIoUMetric
     from .image_branch import ImageBranch
     from .losses import BinaryDiceLoss
@@ -65,19 +65,19 @@ else:
         "ImageBranch",
         "InputError",
         "InvalidLossHook",
+        "IterationSeedHook",
         "LabelEncoderDecoder",
         "PointFeatures",
         "PointMLP",
         "PointRendHead",
         "PointRendInferencer",
         "PointVisualizationHook",
-        "ResumableTrainLoop",
         "RetrofitEncoderDecoder",
         "ShapesDataset",
         "SparseRenderer",
         "TypeAndLayoutHook",
         "UncertaintyPointSampler",
-        "WholeCheckpointHook",
+        "WholeFileBackend",
         "__version__",
         "export_model",
         "load_weights",

@@ -53,25 +53,21 @@ class CascadeHead(ModuleList):
         return losses
 
 
-def build_coarse_head(config: dict | Sequence[dict], shared: Mapping[str, Any]) -> nn.Module:
+def build_coarse_head(config: dict | Sequence[dict], owner: BaseDecodeHead) -> nn.Module:
     """Build a coarse head.
 
     Args:
-        config (dict | Sequence[dict]): Config of a decode head, or those of a cascade.
-        shared (Mapping[str, Any]): Settings that the head takes unless its config has them.
+        config (dict | Sequence[dict]): Config of a decode head, or those of a cascade. Each takes
+            SHARED_KEYS, and with one channel ``threshold``, from ``owner`` unless it has them.
+        owner (BaseDecodeHead): The PointRendHead that it belongs to.
 
     Raises:
-        InputError: If a config has another value for one of ``shared``.
+        InputError: If a config has another value for one of them than ``owner``.
     """
     if isinstance(config, Sequence):
-        return CascadeHead([build_coarse_head(part, shared) for part in config])
-    return MODELS.build(_complete(config, shared))
-
-
-def shared_settings(head: BaseDecodeHead) -> dict[str, Any]:
-    """What a coarse head takes from the PointRendHead that it belongs to."""
-    keys = (*SHARED_KEYS, "threshold") if head.out_channels == 1 else SHARED_KEYS
-    return {key: getattr(head, key) for key in keys}
+        return CascadeHead([build_coarse_head(part, owner) for part in config])
+    keys = (*SHARED_KEYS, "threshold") if owner.out_channels == 1 else SHARED_KEYS
+    return MODELS.build(_complete(config, {key: getattr(owner, key) for key in keys}))
 
 
 def _complete(config: dict, shared: Mapping[str, Any]) -> dict:

@@ -1,11 +1,8 @@
 """PointRend as a decode head: coarse head, sampler, point features, point head and renderer."""
 
-from collections.abc import Callable, Sequence
-from inspect import signature
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from mmengine.registry import Registry
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS, TASK_UTILS
 from mmseg.structures import SegDataSample
@@ -20,9 +17,9 @@ from .coarse_heads import (
     coarse_output,
     logit_map,
     refuse_disagreement,
-    shared_settings,
     within,
 )
+from .config import build_part, takes
 from .errors import InputError
 from .image_branch import image_of
 from .losses import check_losses, point_losses
@@ -76,9 +73,8 @@ class PointRendHead(BaseDecodeHead):
         init_cfg (dict, optional): Initialization beyond that of the parts. Defaults to None.
 
     Attributes:
-        renderer (DenseRenderer): Renders logits.
-        label_renderer (SparseRenderer, optional): Renders labels with the same settings. None if
-            the renderer is of a class that renders in another way than a DenseRenderer.
+        label_renderer (SparseRenderer, optional): Renders labels as ``renderer`` renders logits.
+            None if that is of a class that renders in another way than a DenseRenderer.
         misfit (str, optional): What is wrong with the weights that were loaded last; the head
             refuses to predict with them. None if they fit, and after a training step.
 
@@ -124,21 +120,20 @@ class PointRendHead(BaseDecodeHead):
         )
         del self.conv_seg  # the last layer of the heads below takes its place
         self.levels, self.detach_coarse, self.misfit = levels, detach_coarse, None
-        self.coarse_head: nn.Module = build_coarse_head(coarse_head, shared_settings(self))
-        read = {"align_corners": align_corners}
-        self.point_features = _build(TASK_UTILS, "PointFeatures", point_features, read)
-        self.image_branch: nn.Module | None = None
-        depths = [depth for _, depth in levels]
+        self.coarse_head: nn.Module = build_coarse_head(coarse_head, self)
+        own = {"align_corners": align_corners}
+        self.point_features = build_part(TASK_UTILS, "PointFeatures", point_features, own)
+        depths, self.image_branch = [depth for _, depth in levels], None
         if image_branch is not None:
-            self.image_branch = _build(MODELS, "ImageBranch", image_branch, {})
+            self.image_branch = build_part(MODELS, "ImageBranch", image_branch, {})
             depths = [*self.image_branch.channels, *depths]
         fine = self.point_features.num_channels(depths, self.out_channels)
         widths = {"in_channels": fine, "channels": channels, "out_channels": self.out_channels}
-        self.point_head: nn.Module = _build(MODELS, "PointMLP", point_head, widths)
-        sampled = {**read, "ignore_index": ignore_index}
-        self.point_sampler = _build(TASK_UTILS, "UncertaintyPointSampler", point_sampler, sampled)
-        rendered = {**read, "point_features": self.point_features}
-        self.renderer = _build(TASK_UTILS, "DenseRenderer", renderer, rendered)
+        self.point_head: nn.Module = build_part(MODELS, "PointMLP", point_head, widths)
+        own["ignore_index"] = ignore_index
+        self.point_sampler = build_part(TASK_UTILS, "UncertaintyPointSampler", point_sampler, own)
+        own = {"align_corners": align_corners, "point_features": self.point_features}
+        self.renderer = build_part(TASK_UTILS, "DenseRenderer", renderer, own)
         # One for logits and one for labels, whichever of them the config has.
         if isinstance(self.renderer, SparseRenderer):
             self.label_renderer, self.renderer = self.renderer, self.renderer.dense
@@ -159,13 +154,7 @@ class PointRendHead(BaseDecodeHead):
     def coarse_logits(
         self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None
     ) -> Tensor:
-        """Logits of the coarse head, (B, C, h, w), float32.
-
-        Args:
-            inputs (Tensor | Sequence): What the backbone (or neck) gives.
-            size (tuple[int, int], optional): (H, W) of the image, to which larger maps are
-                reduced. Defaults to None.
-        """
+        """Logits of the coarse head, (B, C, h, w), float32, no larger than ``size`` = (H, W)."""
         # Rendering compares differences of logits; half precision would tie most of them.
         logits = logit_map(coarse_output(self.coarse_head, inputs)).float()
         return logits if size is None else within(logits, size, self.align_corners)
@@ -223,18 +212,17 @@ class PointRendHead(BaseDecodeHead):
             raise InputError(f"A {kind} renders logits only; set model.type=EncoderDecoder.")
         size, fine = input_size(batch_img_metas[0]), self.fine_features(inputs)
         coarse_logits = self.coarse_logits(inputs, size)
-        labels = []
-        for k, meta in enumerate(batch_img_metas):
-            rendered = self.label_renderer(
+        return [
+            self.label_renderer(
                 coarse_logits[k : k + 1],
                 [level[k : k + 1] for level in fine],
                 self.point_head,
                 size,
                 window=unpadded(meta, size),
                 output_size=meta["ori_shape"][:2],
-            )
-            labels.append(rendered.squeeze(0))
-        return labels
+            ).squeeze(0)
+            for k, meta in enumerate(batch_img_metas)
+        ]
 
     def check_prediction(self, test_cfg: dict | None) -> None:
         """Raise an InputError where :meth:`predict` does."""
@@ -269,7 +257,7 @@ class PointRendHead(BaseDecodeHead):
         coarse = coarse_output(self.coarse_head, inputs)
         coarse_logits = logit_map(coarse).float()
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
-        given = {"labels": labels} if _takes(self.point_sampler, "labels") else {}
+        given = {"labels": labels} if takes(self.point_sampler, "labels") else {}
         points = self.point_sampler(coarse_logits, image_size=tuple(labels.shape[-2:]), **given)
         seen = coarse_logits.detach() if self.detach_coarse else coarse_logits
         features = self.point_features(self.fine_features(inputs), seen, points)
@@ -299,27 +287,12 @@ class PointRendHead(BaseDecodeHead):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _build(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
-    """Build a part, of that kind unless it has a type, with those of our settings that it takes."""
-    # MMEngine leaves _delete_ in what replaces nothing.
-    config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
-    part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    taken = {key: value for key, value in offered.items() if part and _takes(part, key)}
-    return registry.build({**taken, **config})
-
-
-def _takes(function: Callable, name: str) -> bool:
-    parameters = signature(function).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
 def _refuse_point_head_settings(settings: dict | None) -> None:
     """Refuse what MMSegmentation's PointHead has in train_cfg and test_cfg of the segmentor."""
     for key in set(POINT_HEAD_SETTINGS).intersection(settings or ()):
-        ours = f"model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}"
         raise InputError(
-            f"{key} must not be set in model.train_cfg or test_cfg: PointRendHead does not read it "
-            f"there; remove it and set {ours}."
+            f"{key} in model.train_cfg or test_cfg is for MMSegmentation's PointHead; remove it, "
+            f"and set model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}."
         )
 
 

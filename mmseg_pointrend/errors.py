@@ -23,6 +23,7 @@ class InputError(ValueError):
 
 # Raised for what a user can mend; the message says how.
 EXPECTED_ERRORS = (InputError, FloatingPointError)
+ESCAPED_NEWLINE = r"\n"
 
 
 @contextmanager
@@ -32,7 +33,9 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except EXPECTED_ERRORS as error:
-        sys.exit(f"error: {error}")
+        # PyTorch repeats an error of a data loader's worker with its traceback before it.
+        message = str(error).rpartition(f"{InputError.__name__}: ")[2]
+        sys.exit(f"error: {message.removesuffix(ESCAPED_NEWLINE)}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
 

@@ -54,9 +54,9 @@ class BinaryDiceLoss(DiceLoss):
 
 
 def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
-    """The losses of a head, whether its config has one or several."""
-    losses = head.loss_decode
-    return losses if isinstance(losses, nn.ModuleList) else [losses]
+    """The losses of a head, whether its config has one or several; K-Net's has none of its own."""
+    losses = getattr(head, "loss_decode", [])
+    return losses if isinstance(losses, nn.ModuleList | list) else [losses]
 
 
 def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

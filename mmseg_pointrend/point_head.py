@@ -8,8 +8,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import type_name
 from .errors import InputError
-from .type_names import type_name
 
 
 class PointConv(nn.Conv1d):

@@ -14,9 +14,9 @@ from mmseg.utils import SampleList
 from torch import Tensor, nn
 
 from .checkpoints.fitting import find_misfit
+from .config import type_name
 from .decode_head import PointRendHead
 from .errors import InputError
-from .type_names import type_name
 
 # Dimensions of an (H, W) map that MMCV's RandomFlip reverses.
 FLIPPED = {"horizontal": (1,), "vertical": (0,), "diagonal": (0, 1)}
@@ -257,7 +257,9 @@ def use_label_segmentor(cfg: Config) -> Config:
         if kind == "RetrofitEncoderDecoder":
             model.auxiliary_head = None  # which it does not build, nor has weights of
         print_log(
-            f"Only labels are needed: LabelEncoderDecoder predicts instead of {kind}.", "current"
+            f"Predicting labels only, with LabelEncoderDecoder in place of {kind}; "
+            "tools/test.py --logits keeps it.",
+            logger="current",
         )
     return cfg
 

@@ -64,7 +64,7 @@ def images(batch: int = 1) -> Tensor:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
-    monkeypatch.setattr(segmentor, "print_log", lambda text, logger=None: messages.append(text))
+    monkeypatch.setattr(segmentor, "print_log", lambda text, logger: messages.append(text))
     return messages
 
 
@@ -319,9 +319,8 @@ def test_configs_that_need_no_logits(overrides: dict, kind: str) -> None:
 
 def test_the_exchange_is_said(log: list[str]) -> None:
     use_label_segmentor(use_label_segmentor(config()))
-    assert log == [
-        "Only labels are needed: LabelEncoderDecoder predicts instead of EncoderDecoder."
-    ]
+    assert len(log) == 1
+    assert "LabelEncoderDecoder in place of EncoderDecoder" in log[0]
 
 
 def test_configs_without_a_point_head_are_left_alone() -> None:

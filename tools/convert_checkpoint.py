@@ -1,11 +1,14 @@
 """Write a checkpoint in the layout of this package: tools/convert_checkpoint.py IN OUT"""
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout
+from mmseg_pointrend.config import add_trust_option
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_trust_option
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,11 +1,14 @@
 """Train PointRend and its coarse-only twin on drawn shapes, compare them and draw some results."""
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 import mmcv
 from mmengine.config import Config
@@ -14,7 +17,7 @@ from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_pointrend.command_line import read_config
+from mmseg_pointrend.config import read_config
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.inference.images import write_png

@@ -4,12 +4,19 @@ tools/export.py CONFIG CHECKPOINT --format onnx|pt2 --out FILE [--logits] [--ver
 """
 
 import argparse
+import os
 import sys
 
-from mmseg_pointrend.command_line import add_override_option, read_config
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
+
+from mmseg_pointrend.config import (
+    add_override_option,
+    add_partial_option,
+    add_trust_option,
+    read_config,
+)
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.export import FORMATS, export_model, verify
-from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:

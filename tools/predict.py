@@ -6,16 +6,19 @@ tools/predict.py MODEL.onnx INPUT... --out DIR        (without PyTorch)
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
+
 import cv2
 
+from mmseg_pointrend.config import add_override_option, add_partial_option, add_trust_option
 from mmseg_pointrend.errors import InputError, one_line_errors
 from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.inference.prediction import predict_files
 from mmseg_pointrend.inference.tiling import Tiling
-from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,12 +68,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_partial_option(parser)
     add_trust_option(parser)
-    try:
-        from mmseg_pointrend.command_line import add_override_option
-    except ImportError:  # without PyTorch there are no configs
-        parser.set_defaults(cfg_options={})
-    else:
-        add_override_option(parser)
+    add_override_option(parser)
     return parser.parse_args()
 
 

@@ -1,13 +1,16 @@
 """Put PointRend on a trained model: tools/retrofit.py CONFIG CHECKPOINT --out NEW.py"""
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from rich.console import Console
 from rich.table import Table
 
+from mmseg_pointrend.config import add_trust_option
 from mmseg_pointrend.engine.retrofit import write_recipe
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_trust_option
 
 
 def parse_args() -> argparse.Namespace:

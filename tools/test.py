@@ -1,12 +1,18 @@
 """Test a segmentor: tools/test.py CONFIG CHECKPOINT [--out DIR] [--show-dir DIR] [--tta] ..."""
 
 import argparse
+import os
 
-from mmseg_pointrend.command_line import add_config_options, load_config
-from mmseg_pointrend.engine.distributed import launched
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
+
+from mmseg_pointrend.config import (
+    add_config_options,
+    add_partial_option,
+    add_trust_option,
+    load_config,
+)
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,15 +23,21 @@ def parse_args() -> argparse.Namespace:
         "--out",
         metavar="DIR",
         help="folder for the predicted label maps (PNG), as IoUMetric writes them: with "
-        "reduce_zero_label, as ADE20K has it, the class plus one",
+        "reduce_zero_label, as in ADE20K, the class plus one",
     )
     parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
+        "--logits",
+        action="store_true",
+        help="keep the segmentor of the config, which computes full-size logits, instead of asking "
+        "it for labels",
+    )
+    parser.add_argument(
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="type to predict in"
     )
     parser.add_argument(
-        "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
+        "--channels-last", action="store_true", help="use channels_last memory format"
     )
     add_partial_option(parser)
     add_trust_option(parser)
@@ -35,13 +47,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with one_line_errors(), launched(args.launcher) as processes:
+    with one_line_errors():
         run_test(
-            processes.join(load_config(args)),
+            load_config(args),
             args.checkpoint,
             out=args.out,
             show_dir=args.show_dir,
             tta=args.tta,
+            logits=args.logits,
             dtype=args.dtype,
             channels_last=args.channels_last,
             allow_partial=args.allow_partial,

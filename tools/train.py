@@ -1,18 +1,18 @@
 """Train a segmentor: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] ..."""
 
 import argparse
-import logging
+import os
 
-from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
-from mmseg_pointrend.checkpoints.loading import checkpoints_as_data
-from mmseg_pointrend.command_line import add_config_options, load_config
-from mmseg_pointrend.config_errors import config_errors
-from mmseg_pointrend.engine.distributed import launched
-from mmseg_pointrend.engine.training import prepare_training
+from mmseg_pointrend.config import (
+    add_config_options,
+    add_partial_option,
+    add_trust_option,
+    load_config,
+)
+from mmseg_pointrend.engine.training import run_training
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.options import add_partial_option, add_trust_option
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,15 +23,15 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from CHECKPOINT, or without a value from the newest whole one in the work dir",
+        help="resume CHECKPOINT, or without a value the latest one in the work dir, if any",
     )
-    add_partial_option(parser)
     parser.add_argument(
         "--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU"
     )
     parser.add_argument(
-        "--channels-last", action="store_true", help="lay out features pixel by pixel: often faster"
+        "--channels-last", action="store_true", help="use channels_last memory format"
     )
+    add_partial_option(parser)
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
@@ -39,20 +39,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    logging.raiseExceptions = False  # a full disk is reported once, not with every line of the log
-    with one_line_errors(), launched(args.launcher) as processes:
-        cfg = processes.join(load_config(args))
-        cfg = prepare_training(
-            cfg,
-            args.resume,
-            args.amp,
-            args.channels_last,
-            args.allow_partial,
-            args.trust_checkpoint,
+    with one_line_errors():
+        run_training(
+            load_config(args),
+            resume=args.resume,
+            amp=args.amp,
+            channels_last=args.channels_last,
+            allow_partial=args.allow_partial,
+            trust=args.trust_checkpoint,
         )
-        with checkpoints_as_data(args.trust_checkpoint), config_errors():
-            runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-            runner.train()
 
 
 if __name__ == "__main__":

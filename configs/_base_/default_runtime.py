@@ -11,9 +11,10 @@ sync_bn = "torch"
 randomness = dict(seed=0, diff_rank_seed=True)
 
 custom_hooks = [
-    dict(type="DataCheckHook"),
-    dict(type="InvalidLossHook"),
-    dict(type="CheckpointCheckHook"),
+    dict(type="DataCheckHook"),  # classes and labels fit the model
+    dict(type="CheckpointCheckHook"),  # weights fit the model
+    dict(type="InvalidLossHook"),  # stops at a loss that is not finite
+    dict(type="IterationSeedHook"),  # a resumed run draws what an uninterrupted one draws
 ]
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")

@@ -1,6 +1,5 @@
 """Data sets: CamVid from files, and shapes that need none."""
 
-from ..engine.seeded import SeededDataset, SeededInfiniteSampler
 from .camvid import CamVidDataset
 from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_loading
 from .drawing import render_shapes
@@ -11,8 +10,6 @@ __all__ = [
     "CamVidDataset",
     "LoadCheckedAnnotations",
     "LoadCheckedImage",
-    "SeededDataset",
-    "SeededInfiniteSampler",
     "ShapesDataset",
     "check_data_folders",
     "check_loading",

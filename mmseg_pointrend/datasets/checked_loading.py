@@ -8,8 +8,8 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 
 
 @TRANSFORMS.register_module()

@@ -7,8 +7,8 @@ from inspect import signature
 from mmengine import fileio
 from mmseg.registry import DATASETS
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 
 # How the files lie under data_root, and where they come from.
 SOURCES = {

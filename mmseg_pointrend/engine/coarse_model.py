@@ -14,10 +14,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..coarse_heads import CascadeHead, coarse_output, logit_map
-from ..command_line import read_config
+from ..config import read_config, type_name
 from ..errors import InputError
 from ..point_features import as_levels
-from ..type_names import type_name
 
 # Where a config does not say how large training crops are.
 DEFAULT_SIZE = (256, 256)

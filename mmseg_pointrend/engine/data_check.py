@@ -10,7 +10,6 @@ from mmseg.registry import HOOKS
 from torch import nn
 
 from ..checkpoints.fitting import bare_segmentor
-from ..datasets import SeededDataset
 from ..errors import InputError
 
 
@@ -24,9 +23,7 @@ class DataCheckHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        dataset = runner.train_dataloader.dataset
-        own = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
-        _check_classes(runner.model, own)
+        _check_classes(runner.model, runner.train_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
         _check_classes(runner.model, runner.val_dataloader.dataset)

@@ -1,23 +1,22 @@
 """Hooks that stop a run before bad weights or a diverged loss can spoil it."""
 
 import math
+from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..checkpoints.fitting import accept_misfits, check_weights
-from ..type_names import type_name
 
 
 @HOOKS.register_module()
 class CheckpointCheckHook(Hook):
-    """Compare a checkpoint with the model before its weights are taken.
+    """Compare a checkpoint with the model when its weights are loaded.
 
-    MMEngine goes on with what fits and leaves the rest as it was initialized.
+    MMEngine loads what fits and leaves the rest as it was initialized.
 
     Args:
         allow_partial (bool): Whether to warn instead of refusing. Defaults to False.
@@ -38,6 +37,12 @@ class CheckpointCheckHook(Hook):
             self.allow_partial,
             fresh_point_head=True,
         )
+        # MMEngine removes the best checkpoint of a resumed run, whatever file is named as that.
+        hub = checkpoint.get("message_hub")
+        info = hub["runtime_info"] if isinstance(hub, dict) else {}
+        for key in [key for key in info if key.startswith("best_ckpt")]:
+            if Path(str(info[key])).resolve().parent != Path(runner.work_dir).resolve():
+                del info[key]
 
     def before_train(self, runner: Runner) -> None:
         if self.allow_partial:
@@ -75,21 +80,9 @@ class InvalidLossHook(Hook):
         found = torch.tensor([float(bool(invalid))])
         all_reduce(found, "max")
         if found:
-            where = ", ".join(invalid) or "that of another process"
+            where = ", ".join(invalid) or "in another process"
             raise FloatingPointError(
-                f"Loss is not finite at iteration {runner.iter + 1}: {where}. Nothing "
-                "was saved after it; lower the learning rate, clip gradients "
-                "(optim_wrapper.clip_grad) or look at this iteration's images, then --resume."
+                f"Loss is not finite at iteration {runner.iter + 1}: {where}. Nothing was saved "
+                "after it. Lower the learning rate, clip gradients (optim_wrapper.clip_grad) or "
+                "look at the images of this iteration, then --resume."
             )
-
-
-def set_hook(cfg: Config, kind: str, **settings: object) -> None:
-    """Give a run a hook, in place of any other of that type.
-
-    Args:
-        cfg (Config): Config of the run; changed in place.
-        kind (str): Registered name of the hook.
-        **settings: Its arguments.
-    """
-    others = [hook for hook in cfg.get("custom_hooks", []) if type_name(hook) != kind]
-    cfg.custom_hooks = [*others, dict(type=kind, **settings)]

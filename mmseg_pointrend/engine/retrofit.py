@@ -15,13 +15,12 @@ from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
+from ..config import type_name, with_own_import
 from ..errors import InputError
 from ..files import replacing
 from ..image_branch import ImageBranch
 from ..losses import can_train_points
-from ..own_import import with_own_import
 from ..points import stride16_cells
-from ..type_names import type_name
 from .coarse_model import Level, Offer, build_coarse_model, find_offer, read_model_config
 from .proof import prove
 

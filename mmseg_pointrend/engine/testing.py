@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,15 +11,12 @@ from mmseg.evaluation import IoUMetric
 
 from ..checkpoints.fitting import check_weights, read_checkpoint
 from ..checkpoints.loading import checkpoints_as_data
-from ..config_errors import config_errors
-from ..datasets import check_data_folders, check_loading
+from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
+from ..datasets import check_data_folders
 from ..errors import InputError
 from ..files import check_writable
-from ..own_import import import_wherever_loaded
 from ..segmentors import use_label_segmentor
-from ..settings import check_settings
-from ..type_names import type_name
-from .hooks import set_hook
+from .training import HOOKS, log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
 LABEL_METRICS = ("IoUMetric", "BoundaryIoUMetric", "CityscapesMetric")
@@ -32,6 +28,7 @@ def run_test(
     out: str | None = None,
     show_dir: str | None = None,
     tta: bool = False,
+    logits: bool = False,
     dtype: str = "float32",
     channels_last: bool = False,
     allow_partial: bool = False,
@@ -48,8 +45,10 @@ def run_test(
             None.
         tta (bool): Whether to average predictions over the config's ``tta_pipeline``. Defaults to
             False.
+        logits (bool): Whether to keep the config's own segmentor where only labels are scored.
+            Defaults to False: a PointRend model is asked for labels, which are the same.
         dtype (str): Type to predict in, 'float32' or 'bfloat16'. Defaults to 'float32'.
-        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
+        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust (bool): Whether to run code that checkpoints carry. Defaults to False.
 
@@ -59,66 +58,66 @@ def run_test(
     Raises:
         InputError: If data, checkpoint or config do not fit.
     """
-    check_settings(cfg, "test")
-    if cfg.get("test_evaluator") is None:
-        raise InputError("The config needs a test_evaluator, such as dict(type='IoUMetric').")
-    check_data_folders(cfg.test_dataloader.dataset)
-    check_loading(cfg)
+    if cfg.get("test_dataloader") is not None:  # otherwise MMEngine says what is missing
+        check_data_folders(cfg.test_dataloader.dataset)
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
     for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
         if folder is not None:
             check_writable(folder, option)
+    metrics = cfg.get("test_evaluator") or []
+    metrics = [type_name(m) for m in ([metrics] if isinstance(metrics, dict) else metrics)]
+    if out is not None and "IoUMetric" not in metrics:
+        raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
-        if "visualizer" not in cfg or "visualization" not in cfg.get("default_hooks", {}):
-            raise InputError(
-                "--show-dir needs visualizer and default_hooks.visualization in the config."
-            )
-        # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
-        cfg.default_hooks.visualization.update(draw=True, interval=1)
-        cfg.visualizer.save_dir = show_dir
+        _show_in(cfg, show_dir)
     if tta:
-        if "tta_pipeline" not in cfg or "tta_model" not in cfg:
-            raise InputError("--tta needs tta_pipeline and tta_model in the config.")
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = dict(cfg.tta_model, module=cfg.model)
-    elif all(type_name(metric) in LABEL_METRICS for metric in _metrics(cfg)):
+        _average_augmented(cfg)
+    elif not logits and set(metrics) <= {*LABEL_METRICS}:
         use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
-    set_hook(cfg, "DataCheckHook")
-    set_hook(cfg, "CheckpointCheckHook", allow_partial=allow_partial)
+    if allow_partial:
+        set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
     import_wherever_loaded(cfg)
-    if out is not None and not any(type_name(metric) == "IoUMetric" for metric in _metrics(cfg)):
-        raise InputError(
-            "--out needs an IoUMetric in test_evaluator, which writes the predictions."
-        )
 
-    with checkpoints_as_data(trust), config_errors():
-        runner = Runner.from_cfg(cfg)
+    with checkpoints_as_data(trust):
+        with misspelled_names():
+            runner = Runner.from_cfg(cfg)
+            dataset = runner.test_loop.dataloader.dataset
+        log_missing_parts(runner, "test_dataloader", HOOKS)
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         if out is None:
             return runner.test()
-        _refuse_equal_names(runner.test_dataloader.dataset, out)
+        _refuse_equal_names(dataset, out)
         # Each process of a distributed test writes the images that it has seen.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
             _write_predictions(runner, partial)
-            metrics = runner.test()
+            scores = runner.test()
             for path in Path(partial).iterdir():
                 os.replace(path, Path(out) / path.name)
-        return metrics
+        return scores
 
 
-def _metrics(cfg: Config) -> Sequence[dict]:
-    metrics = cfg.test_evaluator
-    return [metrics] if isinstance(metrics, dict) else metrics
+def _show_in(cfg: Config, folder: str) -> None:
+    if not (cfg.get("visualizer") and cfg.get("default_hooks", {}).get("visualization")):
+        raise InputError(
+            "The config must have visualizer and default_hooks.visualization for --show-dir."
+        )
+    # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
+    cfg.default_hooks.visualization.update(draw=True, interval=1)
+    cfg.visualizer.save_dir = folder
+
+
+def _average_augmented(cfg: Config) -> None:
+    if not (cfg.get("tta_pipeline") and cfg.get("tta_model")):
+        raise InputError("The config must have tta_pipeline and tta_model for --tta.")
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
 def _write_predictions(runner: Runner, folder: str) -> None:
-    """Have IoUMetric write the label maps that it scores.
-
-    Not by way of the config, which lies in the work dir when the folder is gone.
-    """
+    """Have IoUMetric write label maps; not by the config in the work dir, as ``folder`` goes."""
     for metric in runner.test_loop.evaluator.metrics:
         if isinstance(metric, IoUMetric):
             metric.output_dir = folder

@@ -10,9 +10,9 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..config import type_name
 from ..errors import InputError
 from ..inference.image_pipeline import steps_after_loading
-from ..type_names import type_name
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]

@@ -2,8 +2,8 @@
 
 from mmengine.config import Config
 
+from ..config import type_name
 from ..errors import InputError
-from ..type_names import type_name
 
 
 def tested_dataset(cfg: Config) -> dict:

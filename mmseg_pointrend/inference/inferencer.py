@@ -256,7 +256,7 @@ def _config_and_weights(
     if not isinstance(overrides, dict | None):
         raise InputError(f"overrides is a dict of settings, not a {type(overrides).__name__}.")
     from ..checkpoints.zoo import fetch_weights, find_config
-    from ..command_line import read_config
+    from ..config import read_config
 
     if isinstance(model, str | PathLike):
         cfg = read_config(find_config(model), overrides)

@@ -16,11 +16,10 @@ from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
-from ..config_errors import config_errors
+from ..config import misspelled_names
 from ..engine.precision import set_type_and_layout
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
-from ..settings import check_settings
 from ..visualization import Explanation, explain
 from .image_pipeline import steps_after_loading, tested_dataset
 from .segmentation import Segmentation
@@ -73,10 +72,9 @@ class TorchModel:
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}.")
-        check_settings(cfg, "test")
         self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         init_default_scope(cfg.get("default_scope", "mmseg"))
-        with config_errors(), checkpoints_as_data(trust):
+        with misspelled_names(), checkpoints_as_data(trust):
             self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
             self._pipeline = Compose(steps_after_loading(cfg))
         meta = load_weights(self.model, weights, allow_partial, trust)

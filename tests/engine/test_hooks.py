@@ -1,14 +1,18 @@
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 
-from mmseg_pointrend import InvalidLossHook
+from mmseg_pointrend import CheckpointCheckHook, InvalidLossHook
 from mmseg_pointrend.checkpoints.fitting import read_checkpoint
+from mmseg_pointrend.config import read_config
+from mmseg_pointrend.errors import InputError
 
 
 class Poison(Hook):
@@ -23,19 +27,11 @@ class Poison(Hook):
             runner.model.decode_head.coarse_head.conv_seg.bias.data.fill_(self.value)
 
 
-def make_runner(config: Path, folder: Path, **overrides: object) -> Runner:
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict({"work_dir": str(folder), **overrides})
-    return Runner.from_cfg(cfg)
-
-
 @pytest.mark.usefixtures("fresh_runs")
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_training(
-    tiny_config: Path, tmp_path: Path, value: float
-) -> None:
-    runner = make_runner(tiny_config, tmp_path, **{"train_cfg.max_iters": 4})
-    runner.register_hook(Poison(iteration=2, value=value))
+def test_a_loss_that_is_not_finite_stops_training(tiny_config: Path, tmp_path: Path) -> None:
+    cfg = read_config(tiny_config, {"work_dir": str(tmp_path), "train_cfg.max_iters": 4})
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Poison(iteration=2, value=float("nan")))
     with pytest.raises(FloatingPointError) as error:
         runner.train()
     message = str(error.value)
@@ -53,3 +49,33 @@ def test_finite_losses_pass() -> None:
     outputs["acc"] = torch.tensor(float("-inf"))
     with pytest.raises(FloatingPointError, match="iteration 1: acc=-inf"):
         InvalidLossHook().after_train_iter(SimpleNamespace(iter=0), 0, {}, outputs)
+
+
+@pytest.fixture
+def runner(tiny_model: Callable[..., ConfigDict], tmp_path: Path) -> SimpleNamespace:
+    model = MODELS.build(tiny_model())
+    return SimpleNamespace(model=model, cfg=Config(dict(load_from="a.pth")), work_dir=str(tmp_path))
+
+
+def test_weights_that_do_not_fit_are_refused_unless_allowed(runner: SimpleNamespace) -> None:
+    weights = runner.model.state_dict()
+    CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=weights))
+    del weights["backbone.layer1.0.conv1.weight"]
+    with pytest.raises(InputError, match=r"a\.pth .*layer1\.0\.conv1\.weight is missing"):
+        CheckpointCheckHook().after_load_checkpoint(runner, dict(state_dict=weights))
+    hook = CheckpointCheckHook(allow_partial=True)
+    hook.after_load_checkpoint(runner, dict(state_dict=weights))
+
+
+def test_a_checkpoint_names_no_file_outside_of_the_work_dir_as_its_best(
+    runner: SimpleNamespace, tmp_path: Path
+) -> None:
+    """MMEngine would remove it."""
+    info = dict(
+        best_ckpt=str(tmp_path / "best_mIoU_iter_2.pth"),
+        best_ckpt_mIoU=str(tmp_path.parent / "precious.txt"),
+        best_score=1.0,
+    )
+    checkpoint = dict(state_dict=runner.model.state_dict(), message_hub=dict(runtime_info=info))
+    CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
+    assert info.keys() == {"best_ckpt", "best_score"}

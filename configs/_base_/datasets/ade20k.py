@@ -2,8 +2,8 @@ dataset_type = "ADE20KDataset"
 data_root = "data/ade/ADEChallengeData2016"
 crop_size = (512, 512)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations", reduce_zero_label=True),
     dict(type="RandomResize", scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -11,14 +11,14 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="Resize", scale=(2048, 512), keep_ratio=True),
     # After Resize: predictions are scored at the size of the label.
-    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="LoadCheckedAnnotations", reduce_zero_label=True),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(
         type="TestTimeAug",
         transforms=[
@@ -27,7 +27,7 @@ tta_pipeline = [
                 for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
             ],
             [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
-            [dict(type="LoadAnnotations", reduce_zero_label=True)],
+            [dict(type="LoadCheckedAnnotations", reduce_zero_label=True)],
             [dict(type="PackSegInputs")],
         ],
     ),

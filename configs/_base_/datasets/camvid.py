@@ -2,8 +2,8 @@ dataset_type = "CamVidDataset"
 data_root = "data/camvid"
 crop_size = (256, 320)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="RandomResize", scale=(480, 360), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -11,12 +11,12 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(
         type="TestTimeAug",
         transforms=[
@@ -25,7 +25,7 @@ tta_pipeline = [
                 for ratio in (0.75, 1.0, 1.25, 1.5)
             ],
             [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
+            [dict(type="LoadCheckedAnnotations")],
             [dict(type="PackSegInputs")],
         ],
     ),

@@ -12,8 +12,8 @@ batch_size = 4  # of each GPU
 
 num_classes = len(metainfo["classes"])
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -21,14 +21,14 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="Resize", scale=scale, keep_ratio=True),
     # After Resize: predictions are scored at the size of the label.
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(
         type="TestTimeAug",
         transforms=[
@@ -37,7 +37,7 @@ tta_pipeline = [
                 for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
             ],
             [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
+            [dict(type="LoadCheckedAnnotations")],
             [dict(type="PackSegInputs")],
         ],
     ),

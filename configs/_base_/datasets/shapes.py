@@ -1,8 +1,8 @@
 dataset_type = "ShapesDataset"
 crop_size = (256, 256)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="RandomFlip", prob=0.5, direction=["horizontal", "vertical"]),
     dict(
         type="PhotoMetricDistortion",
@@ -14,18 +14,18 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
+    dict(type="LoadCheckedImage"),
+    dict(type="LoadCheckedAnnotations"),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(
         type="TestTimeAug",
         transforms=[
             [dict(type="Resize", scale_factor=ratio, keep_ratio=True) for ratio in (1.0, 1.5)],
             [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
-            [dict(type="LoadAnnotations")],
+            [dict(type="LoadCheckedAnnotations")],
             [dict(type="PackSegInputs")],
         ],
     ),

@@ -1,0 +1,242 @@
+"""Configs and the options of the command lines. Importing this module imports no PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.registry import Registry
+
+# Top-level keys that MMEngine and MMSegmentation read beside the arguments of MMEngine's Runner.
+OTHER_KEYS = (
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+)
+
+
+def add_override_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` as MMSegmentation's tools have it, where MMEngine is installed."""
+    try:
+        from mmengine.config import DictAction
+    except ImportError:  # exported models run without it, and have no config
+        parser.set_defaults(cfg_options={})
+        return
+
+    class OverrideAction(DictAction):
+        def __call__(self, parser, namespace, values, option_string=None) -> None:
+            try:
+                super().__call__(parser, namespace, values, option_string)
+            except (ValueError, AssertionError, RecursionError):
+                parser.error(
+                    f"{option_string} must be KEY=VALUE, got {' '.join(values)}; VALUE is a "
+                    "number, a word or a list of them. Put anything else into a config file."
+                )
+
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=OverrideAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="override settings of the config, nested keys with dots: "
+        "model.decode_head.renderer.subdivision_num_points=512",
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as in MMSegmentation's tools."""
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)",
+    )
+    add_override_option(parser)
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch passes one of these
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_partial_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-partial``."""
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="accept a checkpoint that does not fit the whole model",
+    )
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="read checkpoints that run code when loaded; only for those from people you trust",
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config``, see :func:`read_config`, with the options of
+    :func:`add_config_options`."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    return cfg
+
+
+def read_config(path: str | Path, overrides: dict | None = None) -> Config:
+    """Read a config file and override some of its keys.
+
+    Args:
+        path (str | Path): Config file.
+        overrides (dict, optional): Values by dotted key. Defaults to None.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        InputError: If the file is missing or no valid config, or an override does not fit.
+    """
+    from mmengine.config import Config
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such config file.")
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is Python: anything can come out of it
+        reason = _one_line(error) or type(error).__name__
+        raise InputError(f"{path} is not a valid config: {reason}") from error
+    _check_top_level(overrides or {}, cfg, path)
+    try:
+        cfg.merge_from_dict(overrides or {})
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot take --cfg-options: {_one_line(error)}") from error
+    return cfg
+
+
+@contextmanager
+def misspelled_names() -> Iterator[None]:
+    """While a config is built: InputError for names of types (KeyError) or arguments (TypeError)
+    that do not exist."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        reason = _one_line(error).partition(" Please check whether")[0]
+        if isinstance(error, KeyError) and " " not in reason:
+            reason = f"it has no {reason}."
+        raise InputError(f"The config cannot be built: {reason}") from error
+
+
+def type_name(part: dict, default: str = "") -> str:
+    """Name of the type of a part of a config.
+
+    Args:
+        part (dict): A config with a ``type``: a class, its name, or a name with a scope.
+        default (str): Name for a part without a ``type``. Defaults to ''.
+
+    Returns:
+        str: 'ResNet' for ``ResNet``, 'ResNet' and 'mmseg.ResNet'.
+    """
+    kind = part.get("type", default)
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition(".")[2]
+
+
+def build_part(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
+    """Build a part that takes some of its arguments from what it is a part of.
+
+    Args:
+        registry (Registry): Where its type is registered.
+        kind (str): Its type where ``config`` has none.
+        config (dict): Its config.
+        offered (dict[str, Any]): Arguments that it gets if it takes them and ``config`` has none.
+    """
+    # MMEngine leaves _delete_ in what replaces nothing.
+    config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
+    part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    taken = {key: value for key, value in offered.items() if part and takes(part, key)}
+    return registry.build({**taken, **config})
+
+
+def takes(function: Callable, argument: str) -> bool:
+    """Whether a function or class takes an argument of that name."""
+    parameters = signature(function).parameters
+    return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def set_hook(cfg: Config, kind: str, **settings: object) -> None:
+    """Add a hook to ``custom_hooks``, in place of any other of its type.
+
+    Args:
+        cfg (Config): Config of a run; changed in place.
+        kind (str): Registered name of the hook.
+        **settings: Its arguments.
+    """
+    others = [hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != kind]
+    cfg.custom_hooks = [*others, dict(type=kind, **settings)]
+
+
+def with_own_import(cfg: Config) -> list[str]:
+    """Modules that a config imports, with this package among them.
+
+    Args:
+        cfg (Config): A config, with or without ``custom_imports``.
+
+    Returns:
+        list[str]: Names of modules, sorted.
+    """
+    imports = (cfg.get("custom_imports") or {}).get("imports", [])
+    return sorted({*([imports] if isinstance(imports, str) else imports), __package__})
+
+
+def import_wherever_loaded(cfg: Config) -> None:
+    """Have the config that MMEngine writes into the work dir import this package.
+
+    Args:
+        cfg (Config): The config; changed in place.
+    """
+    before = cfg.get("custom_imports") or dict(allow_failed_imports=False)
+    cfg.custom_imports = dict(before, imports=with_own_import(cfg))
+
+
+def _check_top_level(overrides: dict, cfg: Config, path: str | Path) -> None:
+    """Refuse overrides under a top-level key that nobody reads: they would do nothing."""
+    from mmengine.runner import Runner
+
+    known = {*cfg, *signature(Runner.__init__).parameters, *OTHER_KEYS}
+    for key in overrides:
+        name = key.partition(".")[0]
+        if name not in known:
+            similar = get_close_matches(name, known, 1)
+            advice = f"Did you mean {similar[0]}?" if similar else "It would do nothing."
+            raise InputError(f"{path} has no {name}, which {key} would override. {advice}")
+
+
+def _one_line(error: Exception) -> str:
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split())
