@@ -42,6 +42,7 @@ else:
     from .engine.saving import WholeFileBackend
     from .engine.seeding import IterationSeedHook
     from .evaluation import BoundaryIoUMetric
+    from .image_branch import ImageBranch
     from .losses import BinaryDiceLoss
     from .models.backbones import EfficientNetLite
     from .point_features import PointFeatures
@@ -63,6 +64,7 @@ else:
         "DataCheckHook",
         "DenseRenderer",
         "EfficientNetLite",
+        "ImageBranch",
         "InputError",
         "InvalidLossHook",
         "IterationSeedHook",

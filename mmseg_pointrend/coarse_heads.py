@@ -1,12 +1,14 @@
-"""Coarse heads: any decode head of MMSegmentation that gives a logit map, or a cascade of them.
+"""Coarse heads: any decode head of MMSegmentation that predicts a label a pixel, or a cascade.
 
 A coarse head takes the levels of the backbone (or neck) and gives an output: a logit map, a tuple
-that starts with one (EncHead, DAHead), or a list of the maps of several stages, the last of which
-predicts (K-Net, cascades). :func:`logit_map` finds the map that predicts; ``loss_by_feat`` of the
-head takes the output as it is. Heads that give something else need an adapter here.
+that starts with one (EncHead, DAHead), a list of the maps of several stages, the last of which
+predicts (K-Net, cascades), or queries, each with class scores and a mask (MaskFormer, Mask2Former).
+:func:`coarse_output` runs a head and makes a logit map of queries; :func:`logit_map` finds the map
+that predicts; ``loss_by_feat`` of the head takes any other output as it is.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -72,6 +74,8 @@ def _complete(config: dict, shared: Mapping[str, Any]) -> dict:
     if "kernel_generate_head" in config:  # K-Net has them from the head that makes its kernels
         kernels = _complete(config["kernel_generate_head"], shared)
         return {**config, "kernel_generate_head": kernels}
+    if "num_queries" in config:  # its out_channels are those of its features
+        shared = {key: value for key, value in shared.items() if key != "out_channels"}
     for key, value in shared.items():
         refuse_disagreement("coarse_head", config, key, value)
     return {**shared, **config}
@@ -84,6 +88,34 @@ def refuse_disagreement(name: str, part: Mapping[str, Any], key: str, value: Any
             f"{name}.{key} must be that of PointRendHead, {value!r}, got {part[key]!r}; leave it "
             f"out of {name}, or set {key}={part[key]!r} in PointRendHead."
         )
+
+
+def classifies_masks(head: nn.Module) -> bool:
+    """Whether a head gives queries, with class scores and masks, as MaskFormer and Mask2Former."""
+    return "batch_data_samples" in signature(head.forward).parameters
+
+
+def coarse_output(head: nn.Module, inputs: Tensor | Sequence) -> Tensor | Sequence:
+    """Run a coarse head.
+
+    Args:
+        head (nn.Module): The head.
+        inputs (Tensor | Sequence): What the backbone (or neck) gives.
+
+    Returns:
+        Tensor | Sequence: What the head gives. Of a head that classifies masks, logits,
+        (B, C, h, w), at the stride of its masks: the logarithm of the class scores that it
+        predicts with, each the sum over queries of softmax times sigmoid. MMSegmentation upsamples
+        masks before the sigmoid; logarithms cross in nearly the same places.
+    """
+    if not classifies_masks(head):
+        return head(inputs)
+    size = tuple(inputs[0].shape[-2:])  # one for all: no image of the batch has padding of its own
+    meta = dict(img_shape=size, pad_shape=size, batch_input_shape=size, ori_shape=size)
+    classes, masks = head(inputs, [SegDataSample(metainfo=meta) for _ in inputs[0]])
+    scores = classes[-1].float().softmax(dim=-1)[..., :-1]
+    maps = torch.einsum("bqc,bqhw->bchw", scores, masks[-1].float().sigmoid())
+    return maps.clamp(min=torch.finfo(maps.dtype).tiny).log()
 
 
 def logit_map(output: Tensor | Sequence) -> Tensor:
@@ -138,11 +170,11 @@ def check_trainable(head: nn.Module) -> None:
     """Refuse heads that train on other maps than they predict from.
 
     Raises:
-        InputError: If the head is a PIDHead in training mode.
+        InputError: If the head is in training mode and is a PIDHead or classifies masks.
     """
-    if isinstance(head, PIDHead) and head.training:
+    if head.training and (isinstance(head, PIDHead) or classifies_masks(head)):
         raise InputError(
-            "coarse_head: a PIDHead trains on other maps than it predicts from, so that a point "
-            "head cannot train along with it; train PIDNet first, then put PointRend on it "
-            "(tools/retrofit.py)."
+            f"coarse_head: a {type(head).__name__} trains on other maps than it predicts from, so "
+            "that a point head cannot train along with it; train the model without PointRend "
+            "first, then put PointRend on it (tools/retrofit.py)."
         )

@@ -14,12 +14,14 @@ from .coarse_heads import (
     build_coarse_head,
     check_trainable,
     coarse_losses,
+    coarse_output,
     logit_map,
     refuse_disagreement,
     within,
 )
 from .config import build_part, takes
 from .errors import InputError
+from .image_branch import image_of
 from .losses import check_losses, point_losses
 from .point_features import pair_levels, pick_levels
 from .points import point_labels
@@ -49,6 +51,9 @@ class PointRendHead(BaseDecodeHead):
         num_classes (int): Number of classes.
         in_index (int | Sequence[int]): Levels of the backbone (or neck) that are the fine features.
             Defaults to 0, the finest.
+        image_branch (dict, optional): A network from the image to levels that come before those of
+            ``in_index``: an ImageBranch unless it has another ``type``. The backbone has to be of
+            type ``WithImage``. Defaults to None, no such levels.
         point_features (dict): What the point head sees at a point: a PointFeatures unless it has
             another ``type``. Defaults to dict(), as for the next three.
         point_head (dict): A PointMLP unless it has another ``type``.
@@ -85,6 +90,7 @@ class PointRendHead(BaseDecodeHead):
         *,
         num_classes: int,
         in_index: int | Sequence[int] = 0,
+        image_branch: dict | None = None,
         point_features: dict = dict(),
         point_head: dict = dict(),
         point_sampler: dict = dict(),
@@ -117,7 +123,11 @@ class PointRendHead(BaseDecodeHead):
         self.coarse_head: nn.Module = build_coarse_head(coarse_head, self)
         own = {"align_corners": align_corners}
         self.point_features = build_part(TASK_UTILS, "PointFeatures", point_features, own)
-        fine = self.point_features.num_channels([depth for _, depth in levels], self.out_channels)
+        depths, self.image_branch = [depth for _, depth in levels], None
+        if image_branch is not None:
+            self.image_branch = build_part(MODELS, "ImageBranch", image_branch, {})
+            depths = [*self.image_branch.channels, *depths]
+        fine = self.point_features.num_channels(depths, self.out_channels)
         widths = {"in_channels": fine, "channels": channels, "out_channels": self.out_channels}
         self.point_head: nn.Module = build_part(MODELS, "PointMLP", point_head, widths)
         own["ignore_index"] = ignore_index
@@ -134,15 +144,19 @@ class PointRendHead(BaseDecodeHead):
             self.label_renderer = SparseRenderer.like(self.renderer, self.threshold)
 
     def fine_features(self, inputs: Tensor | Sequence) -> list[Tensor]:
-        """Pick the levels ``in_index``, (B, D, h, w), from what the backbone (or neck) gives."""
-        return pick_levels(inputs, self.levels)
+        """Pick the levels ``in_index``, (B, D, h, w), from what the backbone (or neck) gives, after
+        those of the image branch."""
+        levels = pick_levels(inputs, self.levels)
+        if self.image_branch is None:
+            return levels
+        return [*self.image_branch(image_of(inputs)), *levels]
 
     def coarse_logits(
         self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None
     ) -> Tensor:
         """Logits of the coarse head, (B, C, h, w), float32, no larger than ``size`` = (H, W)."""
         # Rendering compares differences of logits; half precision would tie most of them.
-        logits = logit_map(self.coarse_head(inputs)).float()
+        logits = logit_map(coarse_output(self.coarse_head, inputs)).float()
         return logits if size is None else within(logits, size, self.align_corners)
 
     def forward(self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None) -> Tensor:
@@ -151,11 +165,12 @@ class PointRendHead(BaseDecodeHead):
         Args:
             inputs (Tensor | Sequence): What the backbone (or neck) gives.
             size (tuple[int, int], optional): (H, W) to render. Defaults to None, four times the
-                size of the first fine level.
+                size of the first level of ``in_index``.
         """
         fine = self.fine_features(inputs)
         if size is None:
-            size = tuple(4 * length for length in fine[0].shape[-2:])
+            first = pick_levels(inputs, self.levels[:1])[0]
+            size = tuple(4 * length for length in first.shape[-2:])
         return self.renderer(self.coarse_logits(inputs, size), fine, self.point_head, size=size)
 
     def predict(
@@ -239,7 +254,7 @@ class PointRendHead(BaseDecodeHead):
         check_trainable(self.coarse_head)
         check_losses(self)
         self.misfit = None
-        coarse = self.coarse_head(inputs)
+        coarse = coarse_output(self.coarse_head, inputs)
         coarse_logits = logit_map(coarse).float()
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         given = {"labels": labels} if takes(self.point_sampler, "labels") else {}

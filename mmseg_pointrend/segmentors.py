@@ -184,21 +184,24 @@ class RetrofitEncoderDecoder(EncoderDecoder):
                 f"model's {type(self.decode_head).__name__} as its coarse_head."
             )
         self.requires_grad_(False)
-        self.point_head.requires_grad_(True)
+        for part in self.trained_parts:
+            part.requires_grad_(True)
         self._is_loaded = False
         self.misfit: str | None = None
 
     @property
-    def point_head(self) -> nn.Module:
-        """nn.Module: The one part that trains."""
-        return self.decode_head.point_head
+    def trained_parts(self) -> list[nn.Module]:
+        """list[nn.Module]: The parts that train: the point head, and the image branch if any."""
+        parts = [self.decode_head.point_head, self.decode_head.image_branch]
+        return [part for part in parts if part is not None]
 
     def train(self, mode: bool = True) -> "RetrofitEncoderDecoder":
         """Set the mode of the point head; the rest stays in evaluation mode."""
         super().train(mode)
         for part in self.children():
             part.eval()
-        self.point_head.train(mode)
+        for part in self.trained_parts:
+            part.train(mode)
         return self
 
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:

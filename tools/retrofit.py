@@ -24,6 +24,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--iters", type=int, default=20000, help="iterations of training (default: 20000)"
     )
+    parser.add_argument(
+        "--published", action="store_true", help="one level of features, points as in the paper"
+    )
+    parser.add_argument(
+        "--no-check",
+        dest="check",
+        action="store_false",
+        help="write the config without training a step and predicting an image first",
+    )
     add_trust_option(parser)
     return parser.parse_args()
 
@@ -31,14 +40,30 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        levels, chosen = write_recipe(
-            args.config, args.checkpoint, args.out, args.iters, trust=args.trust_checkpoint
+        written = write_recipe(
+            args.config,
+            args.checkpoint,
+            args.out,
+            args.iters,
+            published=args.published,
+            check=args.check,
+            trust=args.trust_checkpoint,
         )
     table = Table("in_index", "in_channels", "stride", "", title="Features of the model")
-    for level in levels:
-        table.add_row(*map(str, level), "fine features" if level is chosen else "")
+    for level in written.levels:
+        table.add_row(*map(str, level), "fine features" if level in written.chosen else "")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    if written.reads_image:
+        console.print(
+            "None is finer than stride 8: a branch on the image adds levels of stride 2 and 4, and "
+            "trains with the point head."
+        )
+    if written.differing:
+        console.print(
+            f"Before training, {100 * written.differing:.2f} % of the labels of a random image "
+            "differ from the model's own: MMSegmentation upsamples masks, this upsamples logits."
+        )
     console.print(f"Wrote {args.out}; train the point head:\n    tools/train.py {args.out}")
 
 

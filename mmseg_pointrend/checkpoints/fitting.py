@@ -45,15 +45,15 @@ def find_misfit(
     given = _renamed(state_dict, expected)
     given = {name: weight for name, weight in given.items() if name.startswith(prefix)}
     misfits = _misfits(expected, given)
-    is_coarse = not any("point_head." in name for name in given)
+    is_coarse = not any(map(_is_of_point_head, given))
     if fresh_point_head and is_coarse:
-        misfits = {name: text for name, text in misfits.items() if "point_head." not in name}
+        misfits = {name: text for name, text in misfits.items() if not _is_of_point_head(name)}
     if not misfits:
         return None
     more = len(misfits) - MAX_NAMED
     listed = "; ".join([*misfits.values()][:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
     message = f"{path} does not fit the model in {len(misfits)} weights: {listed}."
-    if is_coarse and all("point_head." in name for name in misfits):
+    if is_coarse and all(map(_is_of_point_head, misfits)):
         return (
             f"{message} It is incomplete: a coarse model, whose point head has yet to be trained; "
             "train it with load_from set to the checkpoint."
@@ -218,6 +218,10 @@ def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dic
         if name.startswith(PARTS) and name not in expected:
             misfits[name] = f"{name} is not in the model"
     return misfits
+
+
+def _is_of_point_head(name: str) -> bool:
+    return "point_head." in name or "image_branch." in name
 
 
 def _shape(tensor: Tensor) -> str:

@@ -3,64 +3,49 @@
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
-from mmseg.registry import MODELS
+from mmseg.models import SegDataPreProcessor
 from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
-from ..coarse_heads import SHARED_KEYS, logit_map
-from ..config import misspelled_names, read_config, type_name, with_own_import
-from ..decode_head import PointRendHead
+from ..config import type_name, with_own_import
 from ..errors import InputError
 from ..files import replacing
+from ..image_branch import ImageBranch
 from ..losses import can_train_points
-from ..point_features import as_levels
+from ..points import stride16_cells
+from .coarse_model import Level, Offer, build_coarse_model, find_offer, read_model_config
+from .proof import prove
 
-# An image whose size every usual stride divides, so that strides can be told from sizes.
-PROBE = 256
-# The stride of the fine features in the paper; finer ones are noisier, coarser ones less sharp.
+# What a retrofit sets beyond the published method; docs/results.md has what each brings.
+LEARNING_RATE = 4e-3
+GRADIENT_NORM = 5
+BOUNDARY_RATIO = 0.5
+POINTS_PER_CELL = 4  # training and rendered points to a cell of stride 16 of the crop
+COARSEST_STRIDE = 16  # of the levels that the point head reads
+NEIGHBORHOOD_STRIDE = 4  # levels up to this stride are read in neighborhoods of 3x3 cells
+# The stride of the fine features in the paper; a model without it gets a branch on the image.
 FINE_STRIDE = 4
-# Logits of the image's size are refined one step beyond it, at half-pixel spacing, and averaged.
-FULL_SIZE_RENDERER = """\
-        renderer=dict(
-            type="DenseRenderer", subdivision_steps=1, subdivision_num_points=8192
-        ),
-"""
+# Test images are padded to whole cells of the coarsest maps, of stride 32 in most backbones.
+SIZE_DIVISOR = 32
+SIZE_DIVISORS = {"DDRNet": 64, "PIDNet": 64}
 
 HEADER = "# PointRend on "
-TEMPLATE = (
-    HEADER
-    + """\
-{config}: only its point head trains.
-_base_ = "{base}"
-custom_imports = dict(imports={imports}, allow_failed_imports=False)
-load_from = "{checkpoint}"
-model = dict(
-    type="RetrofitEncoderDecoder",
-{auxiliary}    decode_head=dict(
-        _delete_=True,
-        type="PointRendHead",
-        coarse_head=_base_.model.decode_head,
-        in_channels={level.channels},
-        in_index={level.index},
-        channels=256,
-        point_head=dict(init_cfg=dict(type="CoarseIdentity")),
-{renderer}{shared}        loss_decode={losses},
-    ),
-)
+# A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
+SHORTEST_INTERVAL = 500
+SCHEDULE = """\
 optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr={lr}, weight_decay=0.01),
+    clip_grad=dict(max_norm={norm}),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end={warmup}, by_epoch=False),
@@ -75,23 +60,23 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 """
-)
-# A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
-SHORTEST_INTERVAL = 500
 
 
-class Level(NamedTuple):
-    """One feature map of a model.
+class Retrofit(NamedTuple):
+    """What was written.
 
     Attributes:
-        index (int): Its place among the outputs of the backbone, or the neck if there is one.
-        channels (int): Its channels.
-        stride (int): Pixels of the image to one of its cells.
+        levels (list[Level]): The feature maps that the model has.
+        chosen (list[Level]): Those that the point head reads, finest first.
+        reads_image (bool): Whether it reads levels of stride 2 and 4 of an image branch too.
+        differing (float, optional): Share of the labels that differ from the model's before any
+            training and without subdivision steps; None if that was not checked.
     """
 
-    index: int
-    channels: int
-    stride: int
+    levels: list[Level]
+    chosen: list[Level]
+    reads_image: bool
+    differing: float | None
 
 
 def write_recipe(
@@ -99,8 +84,10 @@ def write_recipe(
     checkpoint: str | Path,
     target: str | Path,
     iters: int = 20000,
+    published: bool = False,
+    check: bool = True,
     trust: bool = False,
-) -> tuple[list[Level], Level]:
+) -> Retrofit:
     """Write the config of a PointRend model on top of a trained model.
 
     Args:
@@ -108,75 +95,216 @@ def write_recipe(
         checkpoint (str | Path): Its checkpoint, a file or an address.
         target (str | Path): Config file to write.
         iters (int): Iterations to train the point head for. Defaults to 20000.
+        published (bool): Whether the point head reads one level and trains as in the paper instead
+            of reading several levels, their neighborhoods and more points. Defaults to False.
+        check (bool): Whether to train a step and to predict before the file is written, see
+            :func:`~mmseg_pointrend.engine.proof.prove`. Defaults to True.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
-    Returns:
-        tuple[list[Level], Level]: The feature maps that the model has, and the one that was chosen
-        for the fine features.
-
     Raises:
-        InputError: If the config or the checkpoint cannot be read, do not fit each other or are no
-            model to put PointRend on, or ``target`` is no name for a new config.
+        InputError: If the config or the checkpoint cannot be read, do not fit each other or are
+            those of a model that PointRend cannot be put on, if ``target`` is no name for a new
+            config, or if the check fails.
     """
     if iters < 2:
-        raise InputError(f"iters={iters}: a schedule has at least two iterations.")
+        raise InputError(f"iters must be at least 2, got {iters}.")
     config, target = Path(config), Path(target)
     source = str(checkpoint)
     if "://" not in source:
         source = Path(source).expanduser().resolve().as_posix()
     _check_target(target, (config, Path(source)))
-    cfg = read_config(config)
-    with misspelled_names(), checkpoints_as_data(trust):
-        model = _build(cfg, config)
+    cfg = read_model_config(config)
+    with checkpoints_as_data(trust):
+        model = build_coarse_model(cfg, config)
     load_weights(model, source, trust=trust)
-    if isinstance(model.decode_head, PointRendHead):
-        raise InputError(f"{config} is a PointRend model already; train it with load_from.")
-    levels, coarse_stride = _probe(model, cfg.model.backbone.get("img_size", PROBE), config)
-    level = fine_level(levels, coarse_stride)
-    head = cfg.model.decode_head
-    text = TEMPLATE.format(
-        config=config.name,
-        base=Path(os.path.relpath(config, target.parent)).as_posix(),
-        imports=json.dumps(with_own_import(cfg)),
-        checkpoint=source,
-        level=level,
-        auxiliary="    auxiliary_head=None,\n" if cfg.model.get("auxiliary_head") else "",
-        renderer=FULL_SIZE_RENDERER if coarse_stride == 1 else "",
-        shared="".join(
-            f"        {key}=_base_.model.decode_head.{key},\n"
-            for key in (*SHARED_KEYS, "threshold")
-            if key in head
-        ),
-        losses=_losses(head, model.decode_head.out_channels),
-        iters=iters,
-        warmup=max(1, min(200, iters // 10)),
-        interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
+    return write_config(cfg, model, config, source, target, iters, published, check)
+
+
+def write_config(
+    cfg: Config,
+    model: nn.Module,
+    config: Path,
+    checkpoint: str,
+    target: Path,
+    iters: int = 20000,
+    published: bool = False,
+    check: bool = True,
+) -> Retrofit:
+    """Write a retrofit's config for a trained model that is built and loaded already.
+
+    Args:
+        cfg (Config): Config of the model.
+        model (nn.Module): The model, in evaluation mode.
+        config, checkpoint, target, iters, published, check: See :func:`write_recipe`.
+    """
+    offer = find_offer(model, cfg, config)
+    chosen = choose_levels(offer, published)
+    finest = min(level.stride for level in chosen)
+    reads_image = finest > FINE_STRIDE and not published
+    if published and finest > FINE_STRIDE:
+        print_log(
+            f"The finest level that the point head reads has stride {finest}, too coarse for sharp "
+            "boundaries; without --published it reads levels of stride 2 and 4 as well.",
+            logger="current",
+            level=logging.WARNING,
+        )
+    text = "".join(
+        (
+            f"{HEADER}{config.name}: only its point head trains.\n",
+            f'_base_ = "{Path(os.path.relpath(config, target.parent)).as_posix()}"\n',
+            f"custom_imports = dict(imports={json.dumps(with_own_import(cfg))}, "
+            "allow_failed_imports=False)\n",
+            f'load_from = "{checkpoint}"\n',
+            _model_text(cfg, model, offer, chosen, reads_image, published),
+            SCHEDULE.format(
+                lr=LEARNING_RATE,
+                norm=GRADIENT_NORM,
+                iters=iters,
+                warmup=max(1, min(200, iters // 10)),
+                interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
+            ),
+        )
     )
+    differing = None
     with replacing(target) as partial:
         partial.write_text(text)
-    return levels, level
+        if check:  # under a name that MMEngine takes for a config, and in the folder of _base_
+            with tempfile.NamedTemporaryFile("w", suffix=".py", dir=target.parent) as trial:
+                trial.write(text)
+                trial.flush()
+                differing = prove(Path(trial.name), model, offer, str(config))
+    return Retrofit(offer.levels, chosen, reads_image, differing)
 
 
-def _check_target(target: Path, sources: Sequence[Path]) -> None:
-    if target.suffix != ".py":
-        raise InputError(f"{target}: a config is a Python file; give it the suffix .py.")
-    if target.resolve() in [source.resolve() for source in sources]:
-        raise InputError(f"{target} is an input and would be overwritten; choose another --out.")
-    if target.is_file() and not target.read_bytes().startswith(HEADER.encode()):
-        raise InputError(
-            f"{target} is there already, and no config that this tool has written; choose another "
-            "--out."
+def choose_levels(offer: Offer, published: bool = False) -> list[Level]:
+    """Choose the levels that the point head reads, finest first.
+
+    Of the levels of one stride it reads the first: what the deeper ones know is in the coarse
+    logits. Those coarser than ``COARSEST_STRIDE`` are left out unless there is no other.
+
+    Args:
+        offer (Offer): What a model offers.
+        published (bool): Whether to choose a single level: the coarsest with the paper's stride of
+            4 or finer, if not coarser than the logits; the finest if there is none. Defaults to
+            False.
+    """
+    if published:
+        limit = min(FINE_STRIDE, offer.coarse_stride)
+        fine = [level for level in offer.levels if level.stride <= limit]
+        if fine:
+            return [max(fine, key=lambda level: level.stride)]
+        return [min(offer.levels, key=lambda level: level.stride)]
+    first = {level.stride: level for level in reversed(offer.levels)}
+    levels = [first[stride] for stride in sorted(first)]
+    return [level for level in levels if level.stride <= COARSEST_STRIDE] or levels[:1]
+
+
+def _model_text(
+    cfg: Config,
+    model: nn.Module,
+    offer: Offer,
+    chosen: list[Level],
+    reads_image: bool,
+    published: bool,
+) -> str:
+    """The model of a retrofit's config: settings by key, as the config has them."""
+    is_cascade = isinstance(cfg.model.decode_head, list)
+    settings = {"type": '"RetrofitEncoderDecoder"'}
+    changed = {}
+    padding = _padding(cfg, model, offer)
+    if padding:
+        changed["data_preprocessor"] = f"test_cfg=dict({padding})"
+    if reads_image:
+        for part in ("backbone", "neck") if cfg.model.get("neck") else ("backbone",):
+            changed[part] = f'type="WithImage", of=_base_.model.{part}.type'
+    if is_cascade:  # all but num_stages, which no other segmentor takes
+        settings = {"_delete_": "True", **settings}
+        for key in cfg.model:
+            if key not in ("type", "num_stages", "decode_head", "auxiliary_head", "pretrained"):
+                settings[key] = f"_base_.model.{key}"
+        changed = {key: f"_base_.model.{key}, {value}" for key, value in changed.items()}
+    settings.update({key: f"dict({value})" for key, value in changed.items()})
+    if cfg.model.get("auxiliary_head") and not is_cascade:
+        settings["auxiliary_head"] = "None"
+    head = _head_settings(cfg, model, offer, chosen, reads_image, published)
+    if not is_cascade:
+        head = {"_delete_": "True", **head}
+    inner = "".join(f"        {key}={value},\n" for key, value in head.items())
+    outer = "".join(f"    {key}={value},\n" for key, value in settings.items())
+    return f"model = dict(\n{outer}    decode_head=dict(\n{inner}    ),\n)\n"
+
+
+def _padding(cfg: Config, model: nn.Module, offer: Offer) -> str:
+    """Padding of test images; none where the config has its own or the model takes one size."""
+    if not isinstance(model.data_preprocessor, SegDataPreProcessor) or not offer.takes_any_size:
+        return ""
+    if {"size", "size_divisor"} & set(cfg.model.data_preprocessor.get("test_cfg") or ()):
+        return ""
+    return f"size_divisor={SIZE_DIVISORS.get(type_name(cfg.model.backbone), SIZE_DIVISOR)}"
+
+
+def _head_settings(
+    cfg: Config,
+    model: nn.Module,
+    offer: Offer,
+    chosen: list[Level],
+    reads_image: bool,
+    published: bool,
+) -> dict[str, str]:
+    head, path = cfg.model.decode_head, "_base_.model.decode_head"
+    settings = {"type": '"PointRendHead"', "coarse_head": path}
+    channels, indices = [level.channels for level in chosen], [level.index for level in chosen]
+    settings["in_channels"] = str(channels[0] if published else channels)
+    settings["in_index"] = str(indices[0] if published else indices)
+    settings["channels"] = "256"
+    if reads_image:
+        image = f"in_channels={offer.in_channels}" if offer.in_channels != 3 else ""
+        settings["image_branch"] = f"dict({image})"
+    settings["point_head"] = 'dict(init_cfg=dict(type="CoarseIdentity"))'
+    renderer = []
+    if offer.coarse_stride == 1:
+        # Logits of the image's size are refined one step beyond it, at half-pixel spacing.
+        renderer.append("subdivision_steps=1")
+    if not published:
+        near = [3 if level.stride <= NEIGHBORHOOD_STRIDE else 1 for level in chosen]
+        near = [3] * (len(ImageBranch().channels) if reads_image else 0) + near
+        points = POINTS_PER_CELL * stride16_cells(offer.crop_size)
+        settings["point_features"] = f"dict(neighborhood={near})"
+        settings["point_sampler"] = (
+            f'dict(num_points={points}, boundary_ratio={BOUNDARY_RATIO}, padding_mode="border")'
         )
-
-
-def _losses(head: dict, out_channels: int) -> str:
-    """The losses of a coarse head, as far as they can be taken at points, as a config has them."""
-    cross_entropy = (
-        f'dict(type="CrossEntropyLoss"{", use_sigmoid=True" if out_channels == 1 else ""})'
+        renderer.append(f"subdivision_num_points={points}")
+    elif renderer:
+        renderer.append("subdivision_num_points=8192")
+    if renderer:
+        settings["renderer"] = f"dict({', '.join(renderer)})"
+    if isinstance(head, list):
+        head, path = head[-1], f"{path}[-1]"
+    elif "kernel_generate_head" in head:
+        head, path = head.kernel_generate_head, f"{path}.kernel_generate_head"
+    built = (
+        model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
     )
+    settings["num_classes"] = str(built.num_classes)
+    if built.out_channels != built.num_classes:
+        settings["out_channels"] = str(built.out_channels)
+    if built.out_channels == 1:
+        settings["threshold"] = str(built.threshold)
+    if built.ignore_index != 255:
+        settings["ignore_index"] = str(built.ignore_index)
+    if built.align_corners:
+        settings["align_corners"] = "True"
+    settings["loss_decode"] = _losses(head, built.out_channels, f"{path}.loss_decode")
+    return settings
+
+
+def _losses(head: dict, out_channels: int, inherited: str) -> str:
+    """The losses of a coarse head, as far as they can be taken at points, as a config has them."""
+    sigmoid = ", use_sigmoid=True" if out_channels == 1 else ""
+    cross_entropy = f'dict(type="CrossEntropyLoss"{sigmoid})'
     if "loss_decode" not in head:
         return cross_entropy
-    losses, inherited = head["loss_decode"], "_base_.model.decode_head.loss_decode"
+    losses = head["loss_decode"]
     names = [type_name(loss) for loss in ([losses] if isinstance(losses, dict) else losses)]
     fitting = [i for i, name in enumerate(names) if can_train_points(name, out_channels)]
     if len(fitting) == len(names):
@@ -193,67 +321,10 @@ def _losses(head: dict, out_channels: int) -> str:
     return "[" + ", ".join(f"{inherited}[{index}]" for index in fitting) + "]"
 
 
-def feature_levels(model: nn.Module, size: int = PROBE) -> tuple[list[Level], int]:
-    """Find out which feature maps a segmentor has, and how fine its logits are.
-
-    Args:
-        model (nn.Module): An ``EncoderDecoder``.
-        size (int): Height and width of an image that it takes. Defaults to 256.
-
-    Returns:
-        tuple[list[Level], int]: The outputs of its backbone, or of its neck if it has one, in their
-        order; and the stride of its logits.
-    """
-    with torch.no_grad():
-        features = model.eval().extract_feat(torch.zeros(1, 3, size, size))
-        logits = logit_map(model.decode_head(features))
-    levels = [
-        Level(index, feature.shape[1], round(size / feature.shape[-1]))
-        for index, feature in enumerate(as_levels(features))
-    ]
-    return levels, round(size / logits.shape[-1])
-
-
-def fine_level(levels: list[Level], coarse_stride: int) -> Level:
-    """Choose fine features.
-
-    Args:
-        levels (list[Level]): The feature maps that a model has.
-        coarse_stride (int): Stride of its logits.
-
-    Returns:
-        Level: The coarsest of those with the paper's stride of 4 or finer, if not coarser than the
-        logits; the finest if there is none.
-    """
-    fine = [level for level in levels if level.stride <= min(FINE_STRIDE, coarse_stride)]
-    if fine:
-        return max(fine, key=lambda level: level.stride)
-    return min(levels, key=lambda level: level.stride)
-
-
-def _probe(
-    model: nn.Module, img_size: int | tuple[int, int], config: Path
-) -> tuple[list[Level], int]:
-    size = img_size if isinstance(img_size, int) else img_size[0]
-    try:
-        return feature_levels(model, size)
-    except Exception as error:  # whatever a model makes of an image that it was not made for
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{config}: the model does not run on an image of {size}x{size} pixels ({reason}); "
-            "write the config by hand (docs/retrofit.md)."
-        ) from error
-
-
-def _build(cfg: Config, config: Path) -> nn.Module:
-    """The coarse model of a config, without the weights that its backbone starts from."""
-    model = cfg.get("model")
-    if model is None or type_name(model) != "EncoderDecoder":
-        raise InputError(
-            f"{config} has no model of type EncoderDecoder, the segmentor with one decode head "
-            f"that PointRend can sharpen, but {model and model.get('type')}."
-        )
-    if "custom_imports" in cfg:
-        import_modules_from_strings(**cfg.custom_imports)
-    init_default_scope(cfg.get("default_scope", "mmseg"))
-    return MODELS.build({**model, "train_cfg": None, "pretrained": None})
+def _check_target(target: Path, sources: Sequence[Path]) -> None:
+    if target.suffix != ".py":
+        raise InputError(f"{target}: a config is a Python file; give it the suffix .py.")
+    if target.resolve() in [source.resolve() for source in sources]:
+        raise InputError(f"{target} is an input and would be overwritten; choose another --out.")
+    if target.is_file() and not target.read_bytes().startswith(HEADER.encode()):
+        raise InputError(f"{target} exists and was not written by this tool; choose another --out.")

@@ -1,0 +1,212 @@
+"""The trained model that PointRend is put on: building it and finding out what it offers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..coarse_heads import CascadeHead, coarse_output, logit_map
+from ..config import read_config, type_name
+from ..errors import InputError
+from ..point_features import as_levels
+
+# Where a config does not say how large training crops are.
+DEFAULT_SIZE = (256, 256)
+
+# Modules without which a part cannot be built, by the part's type or the scope before it.
+REQUIREMENTS = {
+    "mmdet": "mmdet.models",
+    "mmpretrain": "mmpretrain.models",
+    "Mask2FormerHead": "mmdet.models",
+    "MaskFormerHead": "mmdet.models",
+    "CCHead": "mmcv.ops",
+    "PSAHead": "mmcv.ops",
+}
+OTHER_SEGMENTORS = {
+    "MultimodalEncoderDecoder": "it compares the image with text (SAN), and its head needs both",
+    "DepthEstimator": "it predicts depth (VPD), not labels",
+}
+
+
+class Level(NamedTuple):
+    """One feature map of a model.
+
+    Attributes:
+        index (int): Its place among the outputs of the backbone, or the neck if there is one; -1 if
+            it is the only one.
+        channels (int): Its channels.
+        stride (int): Pixels of the image to one of its cells.
+    """
+
+    index: int
+    channels: int
+    stride: int
+
+
+class Offer(NamedTuple):
+    """What a trained model offers to a point head.
+
+    Attributes:
+        levels (list[Level]): The outputs of its backbone, or of its neck if it has one.
+        coarse_stride (int): Stride of its logits.
+        crop_size (tuple[int, int]): (H, W) of the training crops.
+        in_channels (int): Channels of the image.
+        takes_any_size (bool): Whether it runs on images of other sizes than the crops.
+    """
+
+    levels: list[Level]
+    coarse_stride: int
+    crop_size: tuple[int, int]
+    in_channels: int
+    takes_any_size: bool
+
+
+def read_model_config(path: Path) -> Config:
+    """Read the config of a trained model.
+
+    Raises:
+        InputError: If it is no config, has no model that a point head can be put on, or needs
+            packages or operators that are not installed.
+    """
+    try:
+        cfg = read_config(path)
+    except InputError as error:
+        cause = error.__cause__
+        while cause is not None and not getattr(cause, "name", None):
+            cause = cause.__cause__
+        if isinstance(cause, ImportError):
+            raise InputError(f"{path} needs {_package(cause)}.") from error
+        raise
+    init_default_scope(cfg.get("default_scope", "mmseg"))
+    model = cfg.get("model")
+    kind = "no model" if not model else type_name(model)
+    if kind in OTHER_SEGMENTORS:
+        raise InputError(f"{path}: PointRend cannot be put on a {kind}: {OTHER_SEGMENTORS[kind]}.")
+    if kind not in ("EncoderDecoder", "CascadeEncoderDecoder"):
+        raise InputError(
+            f"{path}: model.type must be EncoderDecoder or CascadeEncoderDecoder, got {kind}."
+        )
+    heads = model.decode_head if isinstance(model.decode_head, list) else [model.decode_head]
+    if type_name(heads[-1]) in ("PointHead", "PointRendHead"):
+        raise InputError(
+            f"{path} is a PointRend model already: train or test it with configs/pointrend_*.py."
+        )
+    _check_requirements(model, path)
+    return cfg
+
+
+def build_coarse_model(cfg: Config, path: Path) -> nn.Module:
+    """Build a trained model without the weights that its backbone starts from.
+
+    Raises:
+        InputError: If that fails.
+    """
+    with failing(f"{path}: the model cannot be built"):
+        return MODELS.build({**cfg.model, "train_cfg": None, "pretrained": None}).eval()
+
+
+@torch.no_grad()
+def find_offer(model: nn.Module, cfg: Config, path: Path) -> Offer:
+    """Run a trained model on an image of the size of the training crops to see what it offers.
+
+    Args:
+        model (nn.Module): The model, in evaluation mode.
+        cfg (Config): Its config.
+        path (Path): Where the config comes from, for messages.
+
+    Raises:
+        InputError: If the model does not run.
+    """
+    size, channels = _crop_size(cfg), _image_channels(model)
+    with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
+        features, logits = _run(model, torch.zeros(1, channels, *size))
+    takes_any_size = True
+    if cfg.model.get("test_cfg", {}).get("mode", "whole") == "whole":
+        try:
+            _run(model, torch.zeros(1, channels, size[0] + 32, size[1] + 32))
+        except Exception:  # whatever a model makes of an image that it was not made for
+            takes_any_size = False
+    is_single = isinstance(features, Tensor)
+    levels = [
+        Level(-1 if is_single else index, level.shape[1], _stride(size[1], level.shape[-1]))
+        for index, level in enumerate(as_levels(features))
+    ]
+    stride = _stride(size[1], logits.shape[-1])
+    return Offer(levels, stride, size, channels, takes_any_size)
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Have whatever fails in the block say in one line what failed and why."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # anything can come out of a model
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{what}: {reason}") from error
+
+
+def _run(model: nn.Module, image: Tensor) -> tuple[Tensor | Sequence, Tensor]:
+    features, head = model.extract_feat(image), model.decode_head
+    if isinstance(head, nn.ModuleList):
+        head = CascadeHead([*head])
+    return features, logit_map(coarse_output(head, features))
+
+
+def _crop_size(cfg: Config) -> tuple[int, int]:
+    size = (
+        (cfg.model.get("data_preprocessor") or {}).get("size")
+        or cfg.get("crop_size")
+        or cfg.model.backbone.get("img_size")
+        or DEFAULT_SIZE
+    )
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _image_channels(model: nn.Module) -> int:
+    """Channels of the image, as the first convolution of the backbone takes them."""
+    convolutions = (m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
+    first = next(convolutions, None)
+    return 3 if first is None else first.in_channels
+
+
+def _stride(pixels: int, cells: int) -> int:
+    """Pixels to a cell, where a last cell may lie partly outside of the image."""
+    power = 2 ** round(math.log2(pixels / cells))
+    return power if math.ceil(pixels / power) == cells else round(pixels / cells)
+
+
+def _check_requirements(model: Mapping[str, Any], path: Path) -> None:
+    for kind in _types(model):
+        scope, _, name = kind.rpartition(".")
+        module = REQUIREMENTS.get(name) or REQUIREMENTS.get(scope.partition(".")[0])
+        if module is not None:
+            try:
+                import_module(module)
+            except ImportError as error:
+                raise InputError(f"{path}: {kind} needs {_package(error)}.") from error
+
+
+def _types(part: Any) -> Iterator[str]:
+    if isinstance(part, Mapping):
+        if isinstance(part.get("type"), str):
+            yield part["type"]
+        part = [*part.values()]
+    if isinstance(part, list | tuple):
+        for each in part:
+            yield from _types(each)
+
+
+def _package(error: ImportError) -> str:
+    if error.name == "mmcv._ext":
+        return "the compiled operators of mmcv, which this mmcv was installed without"
+    return f"the package {(error.name or str(error)).partition('.')[0]}, which is not installed"

@@ -1,0 +1,108 @@
+"""Proof of a retrofit: one training step and one prediction of the model that its config builds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ..coarse_heads import classifies_masks
+from ..errors import InputError
+from ..rendering.subdivision import Subdivision
+from .coarse_model import Offer, failing
+
+# Share of the labels that may differ where they should be equal; logits of two runs may be rounded
+# differently.
+TOLERANCE = 1e-3
+
+
+def prove(config: Path, model: nn.Module, offer: Offer, name: str) -> float:
+    """Try what a retrofit's config builds.
+
+    The model trains a step on a random crop, with gradients of the point head (and image branch)
+    alone, and predicts a random image of odd size. Without subdivision steps it has to predict what
+    the trained model does.
+
+    Args:
+        config (Path): The config that was written.
+        model (nn.Module): The trained model, with its weights; its test images are padded like
+            those of the new one from here on.
+        offer (Offer): What it offers.
+        name (str): Name of the trained model's config, for messages.
+
+    Returns:
+        float: Share of the labels that differ from the trained model's without subdivision steps.
+        Not 0 with heads that classify masks, as MMSegmentation upsamples masks, not logits.
+
+    Raises:
+        InputError: If any of this fails.
+    """
+    with failing(f"{name}: the PointRend model of its retrofit cannot be built"):
+        retrofit = MODELS.build(Config.fromfile(config).model)
+    retrofit.load_state_dict(model.state_dict(), strict=False)
+    retrofit.decode_head.point_head.init_weights()
+    generator = torch.Generator().manual_seed(0)
+    with failing(f"{name}: the PointRend model of its retrofit does not train"):
+        _train_step(retrofit, offer, generator)
+    height, width = offer.crop_size
+    if offer.takes_any_size:
+        height, width = height + 5, width + 11
+    image = _random_image((offer.in_channels, height, width), generator)
+    with failing(f"{name}: the PointRend model of its retrofit does not predict"):
+        _predict(retrofit, image)
+        retrofit.decode_head.renderer.subdivision = Subdivision(steps=0)
+        found = _predict(retrofit, image)
+    model.data_preprocessor = retrofit.data_preprocessor
+    with failing(f"{name}: the model does not predict an image of {height}x{width} pixels"):
+        expected = _predict(model, image)
+    share = (found != expected).float().mean().item()
+    if share > TOLERANCE and not classifies_masks(retrofit.decode_head.coarse_head):
+        raise InputError(
+            f"{name}: without subdivision steps {100 * share:.2f} % of the labels of the PointRend "
+            "model differ from the model's own; its head predicts in another way than its logits "
+            "say. --no-check writes the config all the same."
+        )
+    return share
+
+
+def _train_step(retrofit: nn.Module, offer: Offer, generator: torch.Generator) -> None:
+    labels = torch.randint(
+        retrofit.num_classes, (1, *offer.crop_size), generator=generator, dtype=torch.int64
+    )
+    image = _random_image((offer.in_channels, *offer.crop_size), generator)
+    data = dict(inputs=[image], data_samples=[_sample(offer.crop_size, labels)])
+    data = retrofit.train().data_preprocessor(data, True)
+    loss, _ = retrofit.parse_losses(retrofit(**data, mode="loss"))
+    if not loss.isfinite():
+        raise InputError(f"loss of the point head must be finite, got {loss.item()}.")
+    loss.backward()
+    trained = {id(p) for part in retrofit.trained_parts for p in part.parameters()}
+    reached = {id(p) for p in retrofit.parameters() if p.grad is not None}
+    if reached != trained:
+        raise InputError(
+            "a training step reaches other weights than those of the point head (and image branch)."
+        )
+    retrofit.zero_grad()
+
+
+@torch.no_grad()
+def _predict(model: nn.Module, image: Tensor) -> Tensor:
+    data = dict(inputs=[image], data_samples=[_sample(image.shape[-2:])])
+    (result,) = model.eval().test_step(data)
+    return result.pred_sem_seg.data
+
+
+def _sample(size: Sequence[int], labels: Tensor | None = None) -> SegDataSample:
+    size = tuple(size)
+    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
+    if labels is not None:
+        sample.gt_sem_seg = PixelData(data=labels)
+    return sample
+
+
+def _random_image(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    return torch.randint(256, shape, generator=generator, dtype=torch.uint8)

@@ -1,0 +1,94 @@
+"""Fine features from the image itself, for models whose finest level has stride 8 or 16.
+
+The decode head of a segmentor sees what the backbone (or neck) gives, and not the image. A backbone
+of type ``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
+:class:`PointRendHead` turns it into levels of stride 2 and 4.
+"""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .errors import InputError
+from .point_features import as_levels
+
+
+@MODELS.register_module(name="WithImage")
+def build_with_image(of: str, **kwargs) -> nn.Module:
+    """Build a backbone or neck that hands on the image together with its levels.
+
+    Its weights have the names that they have without it, so that checkpoints fit. A neck needs it
+    too, where the backbone has it.
+
+    Args:
+        of (str): Type of the backbone or neck. In a config that inherits one,
+            ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is all that it takes.
+        **kwargs: Its own settings.
+
+    Returns:
+        nn.Module: The backbone or neck.
+    """
+    module = MODELS.build(dict(type=of, **kwargs))
+    module.register_forward_hook(_hand_on_image)
+    return module
+
+
+def _hand_on_image(module: nn.Module, args: tuple, output: Tensor | Sequence) -> None:
+    # An attribute: heads and necks take the levels in whatever tuples the backbone gives.
+    inputs = as_levels(args[0])[0]
+    as_levels(output)[0].image = getattr(inputs, "image", inputs)
+
+
+def image_of(features: Tensor | Sequence) -> Tensor:
+    """The image, (B, C, H, W), that a backbone of type ``WithImage`` has handed on.
+
+    Raises:
+        InputError: If there is none.
+    """
+    image = getattr(as_levels(features)[0], "image", None)
+    if image is None:
+        raise InputError(
+            "decode_head.image_branch reads the image, which the backbone does not hand on; set "
+            "type='WithImage' and of=TYPE in model.backbone, and in model.neck if there is one."
+        )
+    return image
+
+
+@MODELS.register_module()
+class ImageBranch(BaseModule):
+    """Levels of stride 2 and 4 by two 3x3 convolutions each.
+
+    Args:
+        in_channels (int): Channels of the image. Defaults to 3.
+        channels (Sequence[int]): Channels of the levels, each of half the size of the one before.
+            Defaults to (32, 64), strides 2 and 4.
+        norm_cfg (dict, optional): Normalization. Defaults to dict(type='BN').
+        init_cfg (dict, optional): Initialization. Defaults to that of the convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: Sequence[int] = (32, 64),
+        norm_cfg: dict | None = dict(type="BN"),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.channels = list(channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                ConvModule(before, width, 3, stride=2, padding=1, norm_cfg=norm_cfg),
+                ConvModule(width, width, 3, padding=1, norm_cfg=norm_cfg),
+            )
+            for before, width in zip([in_channels, *channels[:-1]], channels, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Levels, finest first, of an image, (B, C, H, W)."""
+        levels = []
+        for stage in self.stages:
+            levels.append(stage(levels[-1] if levels else image))
+        return levels
