@@ -7,6 +7,7 @@ from mmseg_pointrend.engine.distributed import launched
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_partial_option, add_trust_option
+from mmseg_pointrend.report import ReportHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,6 +21,17 @@ def parse_args() -> argparse.Namespace:
         "reduce_zero_label, as ADE20K has it, the class plus one",
     )
     parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
+    parser.add_argument(
+        "--report", metavar="DIR", help="folder for a report to look at in a browser"
+    )
+    parser.add_argument(
+        "--report-images", type=int, default=100, metavar="N", help="images in it (default: 100)"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="PREDICTIONS",
+        help="folder that --out wrote with another model, for the report to compare with",
+    )
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="type to predict in"
@@ -30,12 +42,18 @@ def parse_args() -> argparse.Namespace:
     add_partial_option(parser)
     add_trust_option(parser)
     add_config_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.against and not args.report:
+        parser.error("--against needs --report")
+    return args
 
 
 def main() -> None:
     args = parse_args()
     with one_line_errors(), launched(args.launcher) as processes:
+        report = None
+        if args.report is not None:
+            report = ReportHook(args.report, args.report_images, args.against)
         run_test(
             processes.join(load_config(args)),
             args.checkpoint,
@@ -46,6 +64,7 @@ def main() -> None:
             channels_last=args.channels_last,
             allow_partial=args.allow_partial,
             trust=args.trust_checkpoint,
+            report=report,
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
@@ -36,6 +37,7 @@ def run_test(
     channels_last: bool = False,
     allow_partial: bool = False,
     trust: bool = False,
+    report: Hook | None = None,
 ) -> dict[str, float]:
     """Score a checkpoint on the test set of a config.
 
@@ -52,6 +54,8 @@ def run_test(
         channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+        report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`, which writes a
+            report. Defaults to None.
 
     Returns:
         dict[str, float]: The metrics.
@@ -96,6 +100,8 @@ def run_test(
 
     with checkpoints_as_data(trust), config_errors():
         runner = Runner.from_cfg(cfg)
+        if report is not None:  # not by the config in the work dir, which others may test again
+            runner.register_hook(report)
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         if out is None:
             return runner.test()
