@@ -4,6 +4,7 @@ import argparse
 
 from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_trust_option
 
@@ -22,6 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
         path, layout = convert_checkpoint(args.source, args.target, trust=args.trust_checkpoint)

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from mmseg_pointrend.command_line import add_override_option, read_config
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.export import FORMATS, export_model, verify
 from mmseg_pointrend.options import add_partial_option, add_trust_option
@@ -36,6 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
         exported = export_model(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import InputError, one_line_errors
 from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.inference.prediction import predict_files
@@ -108,6 +109,7 @@ def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     # Of a broken file OpenCV says much; ours is one line that names it.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

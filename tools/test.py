@@ -4,6 +4,7 @@ import argparse
 
 from mmseg_pointrend.command_line import add_config_options, load_config
 from mmseg_pointrend.engine.distributed import launched
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_partial_option, add_trust_option
@@ -49,6 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors(), launched(args.launcher) as processes:
         report = None

@@ -10,6 +10,7 @@ from mmseg_pointrend.checkpoints.loading import checkpoints_as_data
 from mmseg_pointrend.command_line import add_config_options, load_config
 from mmseg_pointrend.config_errors import config_errors
 from mmseg_pointrend.engine.distributed import launched
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.training import prepare_training
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.options import add_partial_option, add_trust_option
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     logging.raiseExceptions = False  # a full disk is reported once, not with every line of the log
     with one_line_errors(), launched(args.launcher) as processes:
