@@ -215,4 +215,4 @@ def _boundary_metric(runner: Runner) -> BoundaryIoUMetric:
     metrics = runner.test_loop.evaluator.metrics
     own = [metric for metric in metrics if isinstance(metric, BoundaryIoUMetric)]
     ignored = [metric.ignore_index for metric in metrics if hasattr(metric, "ignore_index")]
-    return own[0] if own else BoundaryIoUMetric(ignore_index=(*ignored, 255)[0])
+    return own[0] if own else BoundaryIoUMetric(ignore_index=(*ignored, 255)[0], prefix="report")
