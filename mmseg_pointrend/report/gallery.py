@@ -103,7 +103,7 @@ def keep(kept: list[Entry], entry: Entry, limit: int) -> list[Entry]:
     kept = sorted([*kept, entry], key=lambda other: other.gains[0])
     if len(kept) > limit:
         # Both ends are telling; without truth, what changed least is not.
-        kept.pop(0 if entry.counts is None else len(kept) // 2)
+        kept.pop(0 if entry.counts is None else limit // 2)
     return kept
 
 

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..evaluation import BoundaryIoUMetric
 from ..rendering import DenseRenderer
 from ..visualization.explanation import explain
-from ..wrappers import bare_segmentor
+from ..wrappers import bare_segmentor, last_decode_head
 from .gallery import Entry, compare, keep, write_pictures
 from .page import MARKER, describe_run, write_page
 from .pictures import photo_of, read_labels
@@ -70,7 +70,7 @@ class ReportHook(Hook):
         if isinstance(runner.model, BaseTTAModel):
             raise InputError("--report compares single predictions; leave out --tta.")
         self.model = bare_segmentor(runner.model)
-        head = self.model.decode_head
+        head = last_decode_head(runner.model)
         self.is_pointrend = isinstance(head, PointRendHead)
         if self.is_pointrend and not isinstance(head.renderer, DenseRenderer):
             raise InputError(f"--report needs a DenseRenderer, got {type(head.renderer).__name__}.")

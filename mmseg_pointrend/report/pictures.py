@@ -86,7 +86,9 @@ def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
         Image.fromarray(colors[np.where(known, labels, len(palette))]).save(path)
         return
     image = Image.fromarray(np.where(known, labels, TRANSPARENT).astype(np.uint8)).convert("P")
-    image.putpalette(np.asarray(palette, dtype=np.uint8).tobytes())
+    colors = np.zeros((256, 3), dtype=np.uint8)  # with fewer, Pillow drops the transparent one
+    colors[: len(palette)] = palette
+    image.putpalette(colors.tobytes())
     image.save(path, transparency=TRANSPARENT, optimize=True)
 
 

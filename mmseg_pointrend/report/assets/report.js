@@ -27,18 +27,15 @@ function sortTable(header) {
   header.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
   const body = $("tbody", header.closest("table"));
-  const rows = [...body.rows].sort((a, b) => {
+  body.append(...[...body.rows].sort((a, b) => {
     const [x, y] = [key(a), key(b)];
     if (isText) return sign * x.localeCompare(y);
     if (x === "" || y === "") return (x === "") - (y === ""); // what has no value comes last
     return sign * (x - y);
-  });
-  body.append(...rows);
+  }));
 }
 
-for (const button of $$("thead button")) {
-  button.addEventListener("click", () => sortTable(button.parentElement));
-}
+for (const button of $$("thead button")) button.addEventListener("click", () => sortTable(button.parentElement));
 
 // ---- Gallery ------------------------------------------------------------------------------------
 
@@ -111,7 +108,7 @@ function paint() {
   for (const name of ["x", "y", "zoom"]) stage.style.setProperty(`--${name}`, view[name]);
   stage.style.setProperty("--split", `${view.split}%`);
   stage.classList.toggle("crisp", view.zoom >= 1);
-  divider.setAttribute("aria-valuenow", Math.round(view.split));
+  divider.ariaValueNow = Math.round(view.split);
   $("#zoom").textContent = `${Math.round(view.zoom * 100)}%`;
 }
 
@@ -152,9 +149,7 @@ function build() {
   divider.hidden = state.g || state.t || state.e || state.h;
   stage.classList.toggle("quad", state.g);
   stage.replaceChildren(...panes, divider);
-  for (const button of $$("[aria-pressed]", viewer)) {
-    button.setAttribute("aria-pressed", state[button.dataset.key]);
-  }
+  for (const button of $$("[aria-pressed]", viewer)) button.ariaPressed = state[button.dataset.key];
   showLegend();
   paint();
 }
@@ -206,8 +201,8 @@ function move(x, y) {
   paint();
 }
 
-function split(value) {
-  view.split = Math.min(Math.max(value, 0), 100);
+function split(percent) {
+  view.split = Math.min(Math.max(percent, 0), 100);
   paint();
 }
 
