@@ -58,7 +58,9 @@ def train(name: str, work_dir: Path, options: dict) -> Path:
         TimeRemainingColumn(),
         TextColumn("{task.fields[validation]}"),
     )
-    with output.open("w") as file, Progress(*columns, console=console) as bar:
+    # The loss arrives every 20 iterations, which may take longer than rich's 30 seconds.
+    progress = Progress(*columns, console=console, speed_estimate_period=600)
+    with output.open("w") as file, progress as bar:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         task = bar.add_task(name, total=total, loss="starting", validation="")
         for record in logged(work_dir, process):
@@ -68,10 +70,11 @@ def train(name: str, work_dir: Path, options: dict) -> Path:
             elif "mIoU" in record:
                 validation = f"mIoU {record['mIoU']:.1f}, mBIoU {record['mBIoU']:.1f}"
                 bar.update(task, validation=validation)
-        bar.update(task, completed=total)
+        if process.returncode == 0:
+            bar.update(task, completed=total)
     if process.returncode != 0:
-        lines = output.read_text(errors="replace").splitlines()
-        raise InputError(f"training {name} failed: {lines[-1]} (all it printed: {output})")
+        lines = output.read_text(errors="replace").splitlines() or ["no message"]
+        raise InputError(f"Training {name} failed: {lines[-1]} (all that it printed: {output}).")
     return work_dir / (work_dir / "last_checkpoint").read_text().split("/")[-1]
 
 
@@ -99,7 +102,7 @@ def main() -> None:
         action=DictAction,
         default={},
         metavar="KEY=VALUE",
-        help="for both trainings",
+        help="for both models",
     )
     args = parser.parse_args()
     ignore_known_warnings()
@@ -112,9 +115,10 @@ def main() -> None:
             train(name, args.out / name, args.cfg_options) for name in (COARSE, POINTREND)
         )
         with console.status("testing both"):
-            scores = {COARSE: test(COARSE, coarse, args.out, out=str(predictions))}
+            options = {**args.cfg_options, "log_level": "ERROR"}
+            scores = {COARSE: test(COARSE, coarse, options, out=str(predictions))}
             hook = ReportHook(str(report), against=str(predictions))
-            scores[POINTREND] = test(POINTREND, pointrend, args.out, report=hook)
+            scores[POINTREND] = test(POINTREND, pointrend, options, report=hook)
     table = Table("model", *METRICS, title="Test set of shapes, percent")
     for name, metrics in scores.items():
         table.add_row(name, *(f"{metrics[metric]:.2f}" for metric in METRICS))
@@ -123,10 +127,10 @@ def main() -> None:
     console.print(f"{time.monotonic() - start:.0f} seconds")
 
 
-def test(name: str, checkpoint: Path, out_dir: Path, **options: object) -> dict[str, float]:
-    """Metrics of a checkpoint; what MMEngine logs goes nowhere."""
-    overrides = {"work_dir": str(out_dir / name), "log_level": "ERROR"}
-    return run_test(read_config(config_path(name), overrides), str(checkpoint), **options)
+def test(name: str, checkpoint: Path, options: dict, **kwargs: object) -> dict[str, float]:
+    """Metrics of a checkpoint, in the work dir of its training."""
+    cfg = read_config(config_path(name), {**options, "work_dir": str(checkpoint.parent)})
+    return run_test(cfg, str(checkpoint), **kwargs)
 
 
 if __name__ == "__main__":

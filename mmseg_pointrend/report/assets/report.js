@@ -98,9 +98,7 @@ for (const input of $$("#baseline input")) {
 
 // ---- Viewer: all panes share the custom properties of the stage, so they move in step -----------
 
-const viewer = $("#viewer");
-const stage = $("#stage");
-const divider = $("#divider");
+const [viewer, stage, divider] = ["#viewer", "#stage", "#divider"].map((id) => $(id));
 const view = { item: null, x: 0, y: 0, zoom: 1, split: 50 };
 const state = { t: false, e: false, p: false, h: false, g: false };
 
