@@ -59,7 +59,7 @@ def train(name: str, work_dir: Path, options: dict) -> Path:
         TextColumn("{task.fields[validation]}"),
     )
     # The loss arrives every 20 iterations, which may take longer than rich's 30 seconds.
-    progress = Progress(*columns, console=console, speed_estimate_period=600)
+    progress = Progress(*columns, console=console, speed_estimate_period=600, refresh_per_second=2)
     with output.open("w") as file, progress as bar:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         task = bar.add_task(name, total=total, loss="starting", validation="")

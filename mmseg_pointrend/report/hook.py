@@ -18,6 +18,7 @@ from torch import nn
 from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..evaluation import BoundaryIoUMetric
+from ..files import check_writable
 from ..rendering import DenseRenderer
 from ..visualization.explanation import explain
 from ..wrappers import bare_segmentor, last_decode_head
@@ -98,7 +99,7 @@ class ReportHook(Hook):
         self.is_rgb = bool(runner.cfg.model.get("data_preprocessor", {}).get("rgb_to_bgr"))
         if is_main_process():
             shutil.rmtree(self.partial, ignore_errors=True)
-            (self.partial / "images").mkdir(parents=True)
+            check_writable(self.partial / "images", "--report")
         barrier()
 
     def after_test_iter(

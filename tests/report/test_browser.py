@@ -46,6 +46,8 @@ class Report:
 
     def __init__(self, browser: "Chrome", folder: Path) -> None:
         self.browser = browser
+        browser.get("about:blank")
+        browser.get_log("performance")  # that of Chromium's own first page
         browser.get((folder / "index.html").as_uri())
 
     def texts(self, selector: str) -> list[str]:

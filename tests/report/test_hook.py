@@ -95,7 +95,14 @@ def test_folders_of_others_are_kept(tmp_path: Path) -> None:
         (["--against", "empty"], "lacks the predictions of 2 of 2 images"),
         (["--against", "small"], r"shape must be \(64, 64\).*got \(2, 2\)"),
         (["--tta"], "leave out --tta"),
-        (["--cfg-options", "test_dataloader.dataset.length=0"], "the test set has none"),
+        (
+            [
+                "--cfg-options",
+                "test_dataloader.dataset.indices=0",
+                "test_dataloader.dataset.serialize_data=False",
+            ],
+            "the test set has none",
+        ),
     ],
 )
 def test_bad_input(
