@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 OPENMMLAB := .venv-openmmlab
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-openmmlab lint clean
+.PHONY: setup demo test test-browser test-openmmlab lint clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,12 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The report in a real browser, which is Debian's, as is its driver.
+test-browser: setup
+	command -v chromium chromedriver || (apt-get update && apt-get install --yes chromium chromium-driver)
+	$(BIN)/python $(PIP_INSTALL) --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser
 
 # OpenMMLab's own distributions, with a mmcv whose operators are compiled against this PyTorch:
 # ten to forty minutes, once. mmcv's setup.py wants PyTorch and pkg_resources, which setuptools had

@@ -33,6 +33,10 @@ else:
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
 
+    from .engine.quiet import import_quietly
+
+    import_quietly("mmseg.datasets", "mmseg.models")
+
     from .checkpoints.fitting import load_weights
     from .datasets import CamVidDataset, ShapesDataset
     from .decode_head import PointRendHead

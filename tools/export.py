@@ -15,6 +15,7 @@ from mmseg_pointrend.config import (
     add_trust_option,
     read_config,
 )
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import one_line_errors
 from mmseg_pointrend.export import exit_after, export_model, verify
 
@@ -54,6 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
         cfg = read_config(args.config, args.cfg_options)

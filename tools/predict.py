@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow do
 import cv2
 
 from mmseg_pointrend.config import add_override_option, add_partial_option, add_trust_option
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import InputError, one_line_errors
 from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.inference.prediction import predict_files
@@ -106,6 +107,7 @@ def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     # Of a broken file OpenCV says much; ours is one line that names it.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.config import add_trust_option
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.retrofit import write_recipe
 from mmseg_pointrend.errors import one_line_errors
 
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
         written = write_recipe(

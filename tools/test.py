@@ -11,8 +11,10 @@ from mmseg_pointrend.config import (
     add_trust_option,
     load_config,
 )
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.report import ReportHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,6 +28,17 @@ def parse_args() -> argparse.Namespace:
         "reduce_zero_label, as in ADE20K, the class plus one",
     )
     parser.add_argument("--show-dir", metavar="DIR", help="folder for painted images")
+    parser.add_argument(
+        "--report", metavar="DIR", help="folder for a report to look at in a browser"
+    )
+    parser.add_argument(
+        "--report-images", type=int, default=100, metavar="N", help="images in it (default: 100)"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="PREDICTIONS",
+        help="folder that --out wrote with another model, for the report to compare with",
+    )
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument(
         "--logits",
@@ -42,12 +55,19 @@ def parse_args() -> argparse.Namespace:
     add_partial_option(parser)
     add_trust_option(parser)
     add_config_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.against and not args.report:
+        parser.error("--against needs --report")
+    return args
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
+        report = None
+        if args.report is not None:
+            report = ReportHook(args.report, args.report_images, args.against)
         run_test(
             load_config(args),
             args.checkpoint,
@@ -59,6 +79,7 @@ def main() -> None:
             channels_last=args.channels_last,
             allow_partial=args.allow_partial,
             trust=args.trust_checkpoint,
+            report=report,
         )
 
 

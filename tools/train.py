@@ -11,6 +11,7 @@ from mmseg_pointrend.config import (
     add_trust_option,
     load_config,
 )
+from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.training import run_training
 from mmseg_pointrend.errors import one_line_errors
 
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    ignore_known_warnings()
     args = parse_args()
     with one_line_errors():
         run_training(

@@ -61,7 +61,7 @@ class DataCheckHook(Hook):
             samples = samples[0]  # test-time augmentation: a batch for each view, labels alike
         else:
             _check_sizes(runner.model, data_batch.get("inputs", ()), f"{mode}_dataloader")
-        head = _predicting_head(runner.model)
+        head = predicting_head(runner.model)
         statistics = self._labels.setdefault(
             mode, LabelStatistics(_num_labels(head), head.ignore_index)
         )
@@ -208,7 +208,7 @@ class LabelStatistics:
         )
 
 
-def _predicting_head(model: nn.Module) -> nn.Module:
+def predicting_head(model: nn.Module) -> nn.Module:
     """The decode head that predicts, the last one of a cascade."""
     head = bare_segmentor(model).decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head
@@ -239,7 +239,7 @@ def _check_sizes(model: nn.Module, images: Sequence[Tensor], loader: str) -> Non
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     classes = dataset.metainfo.get("classes")
-    head = _predicting_head(model)
+    head = predicting_head(model)
     expected = _num_labels(head)
     if classes is None or len(classes) == expected:
         return

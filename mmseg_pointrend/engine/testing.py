@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
@@ -34,6 +35,7 @@ def run_test(
     channels_last: bool = False,
     allow_partial: bool = False,
     trust: bool = False,
+    report: Hook | None = None,
 ) -> dict[str, float]:
     """Score a checkpoint on the test set of a config.
 
@@ -52,6 +54,8 @@ def run_test(
         channels_last (bool): Whether to use channels_last memory format. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust (bool): Whether to run code that checkpoints carry. Defaults to False.
+        report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`, which writes a
+            report. Defaults to None.
 
     Returns:
         dict[str, float]: The metrics.
@@ -84,6 +88,8 @@ def run_test(
     with checkpoints_as_data(trust):
         with misspelled_names():
             runner = Runner.from_cfg(cfg)
+            if report is not None:  # not by the config in the work dir, which others may test again
+                runner.register_hook(report)
             dataset = runner.test_loop.dataloader.dataset
         log_missing_parts(runner, "test_dataloader", HOOKS)
         warn_once_if_misaligned(bare_segmentor(runner.model))

@@ -1,0 +1,147 @@
+"""The page of a report, from a Jinja2 template."""
+
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import mmcv
+import mmengine
+import mmseg
+import numpy as np
+import torch
+from jinja2 import Environment, PackageLoader
+from mmengine.runner import Runner
+
+from ..version import __version__
+from .gallery import Entry
+from .pictures import ERROR_COLORS, STEP_COLORS, Palette
+from .scores import BOUNDARY, WHOLE, by_distance, iou, mean
+
+MARKER = "report.json"  # tells that a folder was written here, and holds the metrics
+ASSETS = Path(__file__).parent / "assets"
+
+
+def write_page(
+    folder: Path,
+    names: Sequence[str],
+    classes: Sequence[str],
+    palette: Palette,
+    entries: Sequence[Entry],
+    gallery: Sequence[Entry],
+    num_steps: int,
+    run: dict[str, str],
+    config: str,
+) -> None:
+    """Write ``index.html`` and what it needs besides the pictures.
+
+    Args:
+        folder (Path): Folder of the report, with the pictures in ``images``.
+        names (Sequence[str]): Names of the V label maps; the others are compared with the last.
+        classes (Sequence[str]): Names of the K classes.
+        palette (Sequence[Sequence[int]]): RGB color of each class.
+        entries (Sequence[Entry]): All images of the test set.
+        gallery (Sequence[Entry]): Those with pictures.
+        num_steps (int): Steps of the rendering; 0 if the pictures have no points.
+        run (dict[str, str]): What was run.
+        config (str): Text of the config.
+    """
+    has_truth = all(entry.counts is not None for entry in entries)
+    scores = _scores(sum(entry.counts for entry in entries)) if has_truth else None
+    colored = [
+        dict(name=name, color=_hex(color)) for name, color in zip(classes, palette, strict=True)
+    ]
+    items = [_gallery_item(entry) for entry in gallery]
+    environment = Environment(
+        loader=PackageLoader(__package__, "assets"), autoescape=True, trim_blocks=True
+    )
+    page = environment.get_template("index.html.j2").render(
+        title=Path(run["Config"]).stem,
+        names=names,
+        classes=colored,
+        shown_classes=sorted({k for item in items for k in item["classes"]}),
+        scores=scores,
+        tallies=[_tally(entries, k) for k in range(len(names) - 1)],
+        num_images=len(entries),
+        gallery=items,
+        data=dict(
+            items=items,
+            names=names,
+            classes=colored,
+            hasTruth=has_truth,
+            errorColors=[_hex(color) for color in ERROR_COLORS],
+            stepColors=[_hex(color) for color in STEP_COLORS[:num_steps]],
+        ),
+        run=run,
+        config=config,
+    )
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    for name in ("report.css", "report.js"):
+        shutil.copyfile(ASSETS / name, folder / name)
+    summary = dict(written_by=f"mmseg_pointrend {__version__}", run=run, names=names, scores=scores)
+    (folder / MARKER).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def describe_run(runner: Runner) -> dict[str, str]:
+    """Config, checkpoint, data, date, device and versions of a test."""
+    dataset = runner.test_loop.dataloader.dataset
+    root = getattr(dataset, "data_root", None)
+    device = next(runner.model.parameters()).device
+    device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {
+        "Config": runner.cfg.filename or "model",
+        "Checkpoint": str(runner.cfg.get("load_from")),
+        "Data": f"{type(dataset).__name__}{f' in {root}' if root else ''}, {len(dataset)} images",
+        "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "Device": device,
+        "Versions": f"mmseg_pointrend {__version__}, mmseg {mmseg.__version__}, mmengine "
+        f"{mmengine.__version__}, mmcv {mmcv.__version__}, PyTorch {torch.__version__}, Python "
+        f"{platform.python_version()}",
+    }
+
+
+def _scores(counts: np.ndarray) -> dict:
+    """Figures of counts, (V, R, 2, K), each a list of V numbers; None where a class is not."""
+    whole, boundary = (iou(counts[:, row]) for row in (WHOLE, BOUNDARY))
+    rows = [
+        dict(index=int(k), iou=_numbers(whole[:, k]), boundary=_numbers(boundary[:, k]))
+        for k in np.flatnonzero(counts[:, WHOLE, 1].any(axis=0))
+    ]
+    differences = np.concatenate([values[-1] - values[:-1] for values in (whole, boundary)])
+    return dict(
+        iou=_numbers([mean(values) for values in whole]),
+        boundary=_numbers([mean(values) for values in boundary]),
+        rows=rows,
+        distances=[(name, _numbers(values)) for name, values in by_distance(counts)],
+        largest_difference=max(1.0, float(np.nan_to_num(np.abs(differences)).max())),
+    )
+
+
+def _tally(entries: Sequence[Entry], k: int) -> dict[str, float]:
+    gains = np.array([entry.gains[k] for entry in entries])
+    fixed, broken = np.mean([(entry.fixed[k], entry.broken[k]) for entry in entries], axis=0)
+    gained, lost = int((gains > 0).sum()), int((gains < 0).sum())
+    return dict(gained=gained, lost=lost, fixed=float(fixed), broken=float(broken))
+
+
+def _gallery_item(entry: Entry) -> dict:
+    """What the script needs to know of an image, with the gains of each class."""
+    item = entry._asdict() | dict(name=Path(entry.path).name, by_class=[])
+    counts = item.pop("counts")
+    if counts is not None:
+        boundary = iou(counts[:, BOUNDARY])
+        item["by_class"] = [
+            {int(k): round(gains[k], 2) for k in np.flatnonzero(~np.isnan(gains))}
+            for gains in boundary[-1] - boundary[:-1]
+        ]
+    return item
+
+
+def _numbers(values: Sequence[float]) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 2) for value in values]
+
+
+def _hex(color: Sequence[int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*map(int, color))

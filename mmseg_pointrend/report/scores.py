@@ -1,0 +1,74 @@
+"""How label maps agree with the truth: on whole images, at boundaries, by distance from them.
+
+The letters used for shapes: K classes, V label maps that are compared, R = 2 + len(DISTANCES) rows
+of counts: the whole image, the boundary of Boundary IoU, and the bands around true boundaries.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..evaluation import BoundaryIoUMetric
+from ..evaluation.boundary import count_overlap
+
+DISTANCES = (1, 2, 4, 8, 16, 32)  # widths of the bands in pixels
+WHOLE, BOUNDARY, FIRST_BAND = 0, 1, 2
+
+
+class Scorer:
+    """Counts where label maps agree with the truth.
+
+    Args:
+        classes (Sequence[str]): Names of the K classes.
+        metric (BoundaryIoUMetric): Metric whose distance at boundaries and ignored label are used.
+    """
+
+    def __init__(self, classes: Sequence[str], metric: BoundaryIoUMetric) -> None:
+        self.ignore_index = metric.ignore_index
+        self._num_labels = len(classes) + 1
+        self._metric = BoundaryIoUMetric(
+            metric.dilation_ratio,
+            metric.dilation,
+            DISTANCES,
+            metric.ignore_index,
+            prefix="report",  # without one MMEngine warns
+        )
+        self._metric.dataset_meta = {"classes": classes}
+
+    def count(self, truth: np.ndarray, labels: np.ndarray, name: str) -> np.ndarray:
+        """Intersections and unions, (R, 2, K), of label maps (H, W) of the image ``name``."""
+        label, pred = torch.from_numpy(truth).long(), torch.from_numpy(labels).long()
+        sample = {"gt_sem_seg": {"data": label[None]}, "pred_sem_seg": {"data": pred[None]}}
+        self._metric.process({}, [{**sample, "img_path": name}])
+        scored = label != self.ignore_index
+        whole = count_overlap((label + 1) * scored, (pred + 1) * scored, self._num_labels)
+        return torch.cat((whole[None, :, 1:], self._metric.results.pop())).numpy()
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """IoU in percent, (..., K), of counts (..., 2, K); nan where a class does not occur."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * counts[..., 0, :] / counts[..., 1, :]
+
+
+def pooled_iou(counts: np.ndarray) -> np.ndarray:
+    """IoU in percent, (...), over the pixels of all classes of counts (..., 2, K)."""
+    return iou(counts.sum(axis=-1, keepdims=True))[..., 0]
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean over the classes that occur; nan if none does."""
+    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan
+
+
+def by_distance(counts: np.ndarray) -> list[tuple[str, list[float]]]:
+    """Names of rings around true boundaries, and mean IoU there of each map of (V, R, 2, K)."""
+    bands = np.concatenate((counts[:, FIRST_BAND:], counts[:, :1]), axis=1)
+    rings = np.diff(bands, axis=1, prepend=0)
+    nearest = (1, *(distance + 1 for distance in DISTANCES[:-1]))
+    names = [f"{a}–{b}" if a < b else str(b) for a, b in zip(nearest, DISTANCES, strict=True)]
+    return [
+        (name, [mean(values) for values in iou(rings[:, k])])
+        for k, name in enumerate((*names, f">{DISTANCES[-1]}"))
+    ]

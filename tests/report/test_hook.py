@@ -1,0 +1,140 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from mmseg_pointrend.report import ReportHook
+from mmseg_pointrend.report.hook import predict_coarse
+
+Tool = Callable[..., None]
+
+
+@pytest.fixture
+def report(run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "report"
+    run_tool("test", tiny_config, checkpoint, "--report", folder, "--work-dir", tmp_path / "run")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_test_with_a_report(
+    report: Path, run_tool: Tool, tiny_config: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    assert names(report) == {"images", "index.html", "report.css", "report.js", "report.json"}
+    kinds = ("photo.jpg", "labels0.png", "labels1.png", "truth.png", "errors0.png", "points.png")
+    assert {f"0_{k:05d}-{kind}" for k in range(2) for kind in kinds} < names(report / "images")
+    (log,) = (tmp_path / "run").glob("*/*.json")
+    logged = json.loads(log.read_text())
+    first = json.loads((report / "report.json").read_text())["scores"]
+    assert first["iou"][-1] == pytest.approx(logged["mIoU"], abs=0.01)
+    assert first["boundary"][-1] == pytest.approx(logged["mBIoU"], abs=0.01)
+    # the run's config has nothing of it
+    dumped = (tmp_path / "run" / tiny_config.name).read_text()
+    assert "Report" not in dumped
+
+    # again, with fewer images and compared with the same predictions
+    out = tmp_path / "out"
+    run_tool("test", tiny_config, checkpoint, "--out", out)
+    options = ["--report", report, "--report-images", 1, "--against", out]
+    run_tool("test", tiny_config, checkpoint, *options)
+    second = json.loads((report / "report.json").read_text())
+    assert second["names"] == ["Coarse head", "out", "PointRend"]
+    assert second["scores"]["iou"][1] == second["scores"]["iou"][2] == first["iou"][1]
+    assert len({name.partition("-")[0] for name in names(report / "images")}) == 1
+    assert not [*tmp_path.glob(".*partial")]
+
+
+def test_coarse_labels_are_those_of_no_steps(
+    tiny_config: Path, checkpoint: Path, tmp_path: Path, fresh_runs: None
+) -> None:
+    def predict(coarse: bool) -> list[np.ndarray]:
+        cfg = Config.fromfile(tiny_config)
+        cfg.work_dir, cfg.load_from = str(tmp_path), str(checkpoint)
+        # sizes that padding and resizing change
+        cfg.model.data_preprocessor.test_cfg = dict(size_divisor=64)
+        cfg.test_dataloader.dataset.size = (50, 70)
+        resize = dict(type="Resize", scale=(90, 90), keep_ratio=True)
+        cfg.test_dataloader.dataset.pipeline.insert(1, resize)
+        if not coarse:
+            cfg.model.decode_head.renderer.subdivision_steps = 0
+        runner = Runner.from_cfg(cfg)
+        runner.load_checkpoint(str(checkpoint))
+        model = runner.model.eval()
+        (data, *_) = runner.test_dataloader
+        if coarse:
+            return predict_coarse(model, data)
+        with torch.no_grad():
+            return [sample.pred_sem_seg.data[0].numpy() for sample in model.test_step(data)]
+
+    coarse, expected = predict(True), predict(False)
+    np.testing.assert_array_equal(coarse[0], expected[0])
+    assert coarse[0].shape == (50, 70)
+
+
+def test_folders_of_others_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="is not a report"):
+        ReportHook(str(tmp_path))
+    assert names(tmp_path) == {"photo.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--report-images", 0], "--report-images must be an integer >= 1, got 0"),
+        (["--against", "nowhere"], "nowhere: no such folder"),
+        (["--against", "empty"], "lacks the predictions of 2 of 2 images"),
+        (["--against", "small"], r"shape must be \(64, 64\).*got \(2, 2\)"),
+        (["--tta"], "leave out --tta"),
+        (
+            [
+                "--cfg-options",
+                "test_dataloader.dataset.indices=0",
+                "test_dataloader.dataset.serialize_data=False",
+            ],
+            "the test set has none",
+        ),
+    ],
+)
+def test_bad_input(
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    options: list,
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "small").mkdir()
+    for k in range(2):
+        labels = Image.fromarray(np.zeros((2, 2), dtype=np.uint8))
+        labels.save(tmp_path / "small" / f"shapes_seed1_{k:06d}.png")
+    with pytest.raises(SystemExit, match=message):
+        run_tool("test", tiny_config, checkpoint, "--report", "report", *options)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_model_without_a_coarse_head_needs_predictions(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "fpn.py"
+    config.write_text(
+        f'_base_ = "{tiny_config.as_posix()}"\n'
+        "head = _base_.model.decode_head\n"
+        "model = dict(decode_head=dict(_delete_=True, num_classes=6, **head.coarse_head))\n"
+    )
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(tmp_path)
+    model = Runner.from_cfg(cfg).model
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "fpn.pth")
+    with pytest.raises(SystemExit, match=r"FPNHead has no coarse head.*--against"):
+        run_tool("test", config, tmp_path / "fpn.pth", "--report", "report")

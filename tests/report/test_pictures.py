@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.report.pictures import (
+    BROKEN,
+    CROP_SIZE,
+    FIXED,
+    TRANSPARENT,
+    WRONG,
+    crops_of,
+    error_map,
+    photo_of,
+    point_map,
+    read_labels,
+    telling_window,
+    write_map,
+)
+
+
+def test_errors_tell_what_became_right_wrong_or_stayed_wrong() -> None:
+    truth = np.array([[0, 0, 0, 0, 255]])
+    before, after = np.array([[1, 0, 1, 0, 1]]), np.array([[0, 1, 1, 0, 0]])
+    expected = [[FIXED, BROKEN, WRONG, TRANSPARENT, TRANSPARENT]]
+    np.testing.assert_array_equal(error_map(truth, before, after, 255), expected)
+
+
+def test_points_fill_the_pixels_that_they_lie_in() -> None:
+    steps = [np.array([[0.0, 0.0], [4.0, 2.0]]), np.array([[1.5, 0.5]])]
+    points = point_map(steps, (2, 4))
+    expected = np.full((2, 4), TRANSPARENT)
+    expected[0, 0] = expected[1, 3] = 0  # at the far border the last pixel
+    expected[0, 1] = 1
+    np.testing.assert_array_equal(points, expected)
+
+
+def test_the_window_holds_what_weighs_most() -> None:
+    weight = np.zeros((300, 400))
+    weight[250:260, 10:20], weight[0, 399] = 1, 5
+    top, left, height, width = telling_window(weight)
+    assert weight[top : top + height, left : left + width].sum() == 100
+    assert telling_window(np.zeros((5, 3))) == (0, 0, 5, 3)
+
+
+def test_crops_of_all_sizes_have_one_size() -> None:
+    photo, labels = np.zeros((5, 3, 3), dtype=np.uint8), np.zeros((5, 3), dtype=int)
+    crops = crops_of(photo, (labels, labels), [(0, 0, 0)], (0, 0, 5, 3))
+    assert crops.shape == (CROP_SIZE[0], 2 * CROP_SIZE[1], 3)
+
+
+@pytest.mark.parametrize("num_classes", [3, 255, 300])
+def test_colors_of_label_maps(tmp_path: Path, num_classes: int) -> None:
+    palette = np.random.default_rng(0).integers(0, 256, (num_classes, 3)).tolist()
+    labels = np.array([[0, 2], [num_classes - 1, 1000]])
+    write_map(tmp_path / "map.png", labels, palette)
+    with Image.open(tmp_path / "map.png") as image:
+        pixels = np.asarray(image.convert("RGBA")).tolist()
+    assert pixels[0] == [[*palette[0], 255], [*palette[2], 255]]
+    assert pixels[1][0] == [*palette[-1], 255]
+    assert pixels[1][1][3] == 0
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 12])
+def test_photos_of_any_number_of_channels(channels: int) -> None:
+    values = np.random.default_rng(0).normal(0, 1000, (channels, 6, 8)).astype(np.float32)
+    values[0, 0, 0] = np.nan
+    photo = photo_of(values, (12, 16), rgb=False)
+    assert (photo.shape, photo.dtype) == ((12, 16, 3), np.uint8)
+    assert photo.max() - photo.min() > 200
+
+
+def test_photos_of_8_bits_stay_as_they_are() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, 6, 8), dtype=np.uint8)
+    np.testing.assert_array_equal(photo_of(values, (6, 8), rgb=False), values.transpose(1, 2, 0))
+    swapped = values[::-1].transpose(1, 2, 0)
+    np.testing.assert_array_equal(photo_of(values, (6, 8), rgb=True), swapped)
+
+
+def test_label_maps_of_another_model_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "labels.png"
+    labels = np.array([[1, 2, 3], [3, 2, 1]], dtype=np.uint8)
+    Image.fromarray(labels).save(path)
+    np.testing.assert_array_equal(read_labels(path, (2, 3), 3, 1), labels - 1)
+    with pytest.raises(InputError, match=r"shape must be \(3, 2\).*got \(2, 3\)"):
+        read_labels(path, (3, 2), 3, 1)
+    with pytest.raises(InputError, match="labels must be 0 to 2, got 3"):
+        read_labels(path, (2, 3), 3, 0)
+    with pytest.raises(InputError, match="labels must be 0 to 2, got -1"):
+        read_labels(path, (2, 3), 3, 2)
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_labels(path, (2, 3), 3, 1)
