@@ -9,7 +9,7 @@ where it is not installed.
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmseg.registry import DATASETS
+from torch import Tensor
 
 from mmseg_pointrend import BoundaryIoUMetric, PointRendInferencer
 from mmseg_pointrend.errors import one_line_errors
@@ -77,28 +78,42 @@ class Scenes:
         self.scenes = [*_predict(inferencer, dataset, indices)]
 
     def score(self, method: Method) -> dict[str, float]:
-        """mIoU, mBIoU and the IoU in bands of 1 and 2 pixels, in percent."""
-        metric = BoundaryIoUMetric(trimap_widths=(1, 2))
-        metric.dataset_meta = dict(classes=self.classes)
-        confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
-        for image, truth, probabilities in self.scenes:
-            labels = torch.from_numpy(np.ascontiguousarray(method(image, probabilities))).long()
-            sample = dict(
-                pred_sem_seg=dict(data=labels.unsqueeze(0)),
-                gt_sem_seg=dict(data=truth.unsqueeze(0)),
-            )
-            metric.process({}, [sample])
-            scored = truth != metric.ignore_index
-            pairs = truth[scored] * len(self.classes) + labels[scored]
-            confusion += torch.bincount(pairs, minlength=confusion.numel()).view_as(confusion)
-        union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
-        iou = 100 * (confusion.diag() / union).nanmean().item()
-        return {"mIoU": iou, **metric.evaluate(len(self.scenes))}
+        """Scores of a method, see :func:`score`."""
+        labels = (
+            (torch.from_numpy(np.ascontiguousarray(method(image, probabilities))).long(), truth)
+            for image, truth, probabilities in self.scenes
+        )
+        return score(labels, self.classes)
+
+
+def score(pairs: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str]) -> dict[str, float]:
+    """mIoU, mBIoU and the IoU in bands of 1 and 2 pixels, in percent.
+
+    Args:
+        pairs (Iterable[tuple[Tensor, Tensor]]): Labels and truth of each image, (H, W), int64.
+        classes (Sequence[str]): Names of the classes.
+    """
+    metric = BoundaryIoUMetric(trimap_widths=(1, 2))
+    metric.dataset_meta = dict(classes=classes)
+    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    count = 0
+    for count, (labels, truth) in enumerate(pairs, start=1):
+        sample = dict(
+            pred_sem_seg=dict(data=labels.unsqueeze(0)), gt_sem_seg=dict(data=truth.unsqueeze(0))
+        )
+        metric.process({}, [sample])
+        scored = truth != metric.ignore_index
+        pairs_of_labels = truth[scored] * len(classes) + labels[scored]
+        counts = torch.bincount(pairs_of_labels, minlength=confusion.numel())
+        confusion += counts.view_as(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
+    iou = 100 * (confusion.diag() / union).nanmean().item()
+    return {"mIoU": iou, **metric.evaluate(count)}
 
 
 def _predict(
     inferencer: PointRendInferencer, config: dict, indices: slice
-) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, Tensor, np.ndarray]]:
     pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
     dataset = DATASETS.build(
         {**config, "pipeline": [*pipeline, dict(type="PackSegInputs")], "lazy_init": False}
