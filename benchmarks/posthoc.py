@@ -96,8 +96,7 @@ def score(pairs: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str]) -> dic
     metric = BoundaryIoUMetric(trimap_widths=(1, 2))
     metric.dataset_meta = dict(classes=classes)
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    count = 0
-    for count, (labels, truth) in enumerate(pairs, start=1):
+    for labels, truth in pairs:
         sample = dict(
             pred_sem_seg=dict(data=labels.unsqueeze(0)), gt_sem_seg=dict(data=truth.unsqueeze(0))
         )
@@ -108,7 +107,7 @@ def score(pairs: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str]) -> dic
         confusion += counts.view_as(confusion)
     union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
     iou = 100 * (confusion.diag() / union).nanmean().item()
-    return {"mIoU": iou, **metric.evaluate(count)}
+    return {"mIoU": iou, **metric.evaluate(len(metric.results))}
 
 
 def _predict(
