@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
 
-# Beginnings of warnings: mmcv without compiled operators, MMSegmentation's defaults of a loss and of
-# its visualization hook.
+# Beginnings of warnings: mmcv without compiled operators, and defaults of MMSegmentation's loss and
+# visualization hook.
 KNOWN_WARNINGS = (
     "Fail to import ``MultiScaleDeformableAttention``",
     "Default ``avg_non_ignore`` is False",
