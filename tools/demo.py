@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
@@ -33,7 +35,8 @@ COARSE, POINTREND = "fpn_r18_shapes", "pointrend_r18_shapes"
 METRICS = ("mIoU", "mBIoU", "mIoU_2px")
 NUM_VALIDATIONS = 3
 
-console = Console(highlight=False)
+# of this file: what the libraries print while the models are tested goes nowhere
+console = Console(file=sys.stdout, highlight=False)
 
 
 def config_path(name: str) -> Path:
@@ -114,7 +117,7 @@ def main() -> None:
         coarse, pointrend = (
             train(name, args.out / name, args.cfg_options) for name in (COARSE, POINTREND)
         )
-        with console.status("testing both"):
+        with console.status("testing both"), redirect_stdout(StringIO()):
             options = {**args.cfg_options, "log_level": "ERROR"}
             scores = {COARSE: test(COARSE, coarse, options, out=str(predictions))}
             hook = ReportHook(str(report), against=str(predictions))
@@ -129,7 +132,8 @@ def main() -> None:
 
 def test(name: str, checkpoint: Path, options: dict, **kwargs: object) -> dict[str, float]:
     """Metrics of a checkpoint, in the work dir of its training."""
-    cfg = read_config(config_path(name), {**options, "work_dir": str(checkpoint.parent)})
+    work_dir = str(checkpoint.parent)
+    cfg = read_config(config_path(name), {**options, "visualizer.name": name, "work_dir": work_dir})
     return run_test(cfg, str(checkpoint), **kwargs)
 
 

@@ -9,10 +9,12 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
 
-# Beginnings of warnings: mmcv without compiled operators, MMSegmentation's default of a loss.
+# Beginnings of warnings: mmcv without compiled operators, and defaults of MMSegmentation's loss and
+# visualization hook.
 KNOWN_WARNINGS = (
     "Fail to import ``MultiScaleDeformableAttention``",
     "Default ``avg_non_ignore`` is False",
+    "The draw is False, it means that the hook for visualization will not take effect",
 )
 # What OneDL's MMSegmentation prints when it is imported.
 KNOWN_LINES = ("Could not import OneDL",)

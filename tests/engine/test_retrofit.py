@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmseg.models import FCNHead
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints import loading
 from mmseg_pointrend.checkpoints.fitting import accept_misfits, read_checkpoint
-from mmseg_pointrend.engine.retrofit import Level, fine_level, write_recipe
+from mmseg_pointrend.engine.coarse_model import Level, Offer
+from mmseg_pointrend.engine.retrofit import choose_levels, write_recipe
 from mmseg_pointrend.errors import InputError
 
 ModelCfg = Callable[..., ConfigDict]
@@ -127,13 +129,13 @@ def test_all_but_the_point_head_rests(tiny_model: ModelCfg, make_samples: MakeSa
     model.init_weights()
     load_coarse(model, cfg)
     assert not model.with_auxiliary_head
-    assert all(p.requires_grad for p in model.point_head.parameters())
+    assert all(p.requires_grad for p in model.decode_head.point_head.parameters())
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert all(name.startswith("decode_head.point_head.") for name in trainable)
 
     model.train()
     assert model.training
-    assert model.point_head.training
+    assert model.decode_head.point_head.training
     assert not any(m.training for m in model.backbone.modules())
     assert not any(m.training for m in model.decode_head.coarse_head.modules())
     features = model.extract_feat(torch.randn(1, 3, 64, 64))
@@ -141,7 +143,7 @@ def test_all_but_the_point_head_rests(tiny_model: ModelCfg, make_samples: MakeSa
 
     losses = model.loss(*batch(make_samples))
     assert losses.keys() == {"decode.point.loss_ce", "decode.point.acc_point"}
-    assert not model.eval().point_head.training
+    assert not model.eval().decode_head.point_head.training
 
 
 def bytes_kept(model: nn.Module, make_samples: MakeSamples) -> int:
@@ -230,8 +232,13 @@ def test_from_my_own_model_to_masks(
     assert cfg.model.type == "RetrofitEncoderDecoder"
     assert cfg.model.decode_head.coarse_head.type == "FPNHead"
     assert cfg.model.decode_head.point_head.init_cfg.type == "CoarseIdentity"
-    assert (cfg.model.decode_head.in_index, cfg.model.decode_head.in_channels) == (0, 8)
-    assert len(recipe.read_text().splitlines()) < 45
+    head = cfg.model.decode_head
+    assert (head.in_index, head.in_channels) == ([0, 1, 2], [8, 8, 8])
+    assert head.point_features.neighborhood == [3, 1, 1]
+    assert head.point_sampler.num_points == head.renderer.subdivision_num_points == 4 * 4 * 4
+    assert cfg.model.data_preprocessor.test_cfg.size_divisor == 32
+    assert cfg.optim_wrapper.clip_grad.max_norm == 5
+    assert len(recipe.read_text().splitlines()) < 50
 
     run_tool("train", recipe, "--work-dir", out)
     before = read_checkpoint(coarse_checkpoint)["state_dict"]
@@ -283,10 +290,10 @@ def test_a_single_import_of_the_config_stays_one(
 
 @MODELS.register_module()
 class OneMapBackbone(nn.Conv2d):
-    """A backbone of one map, as DDRNet, and of one size of images, as BEiT."""
+    """A backbone of one map, as DDRNet, and of one size of images."""
 
-    def __init__(self, size: int = 256, **kwargs) -> None:
-        super().__init__(3, 8, 4, stride=4)
+    def __init__(self, size: int, stride: int = 4, **kwargs) -> None:
+        super().__init__(3, 8, stride, stride=stride)
         self.size = size
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -305,40 +312,234 @@ model = dict(
 """
 
 
-@pytest.mark.parametrize(
-    ("settings", "fails"), [("", False), ("size=64, img_size=64", False), ("size=96", True)]
-)
-def test_backbones_of_one_map_and_one_size(settings: str, fails: bool, tmp_path: Path) -> None:
+def one_map(settings: str, tmp_path: Path) -> tuple[Path, Path]:
     config = tmp_path / "my.py"
     config.write_text(ONE_MAP.format(settings=settings))
-    model = MODELS.build(Config.fromfile(config).model)
-    torch.save(model.state_dict(), tmp_path / "my.pth")
-    if fails:
-        with pytest.raises(InputError, match=r"does not run on an image of 256x256.*not 96 wide"):
-            write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
-        return
-    levels, chosen = write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
-    assert levels == [chosen] == [(0, 8, 4)]
+    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), tmp_path / "my.pth")
+    return config, tmp_path / "my.pth"
 
 
-def test_a_list_of_heads_is_refused(
-    coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, run_tool: RunTool
+def test_a_backbone_of_one_map_and_one_size(tmp_path: Path) -> None:
+    written = write_recipe(*one_map("size=64", tmp_path), tmp_path / "new.py")
+    assert written.levels == written.chosen == [(-1, 8, 4)]
+    assert not written.reads_image
+    assert "test_cfg" not in Config.fromfile(tmp_path / "new.py").model.data_preprocessor
+
+
+def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not run on an image of 64x64.*not 96 wide"):
+        write_recipe(*one_map("size=96", tmp_path), tmp_path / "new.py")
+
+
+def test_a_coarse_backbone_gets_a_branch_on_the_image(tmp_path: Path) -> None:
+    config, checkpoint = one_map("size=64, stride=16", tmp_path)
+    written = write_recipe(config, checkpoint, tmp_path / "new.py")
+    assert written.reads_image
+    assert written.differing == 0
+    model = Config.fromfile(tmp_path / "new.py").model
+    assert (model.backbone.type, model.backbone.of) == ("WithImage", "OneMapBackbone")
+    assert model.decode_head.point_features.neighborhood == [3, 3, 1]
+    written = write_recipe(config, checkpoint, tmp_path / "new.py", published=True)
+    assert not written.reads_image
+
+
+# Decode heads of every kind, on the four levels of 8 channels of conftest's tiny model.
+CE = dict(type="CrossEntropyLoss")
+ON_LAST = dict(in_channels=8, in_index=3, channels=8, num_classes=6, norm_cfg=dict(type="BN"))
+FCN = dict(type="FCNHead", num_convs=1, concat_input=False, loss_decode=CE, **ON_LAST)
+OHEM = dict(type="OHEMPixelSampler", thresh=0.7, min_kept=100)
+KNET_UPDATE = dict(
+    type="KernelUpdateHead",
+    num_classes=6,
+    num_ffn_fcs=1,
+    num_heads=2,
+    num_mask_fcs=1,
+    feedforward_channels=8,
+    in_channels=8,
+    out_channels=8,
+    kernel_updator_cfg=dict(
+        type="KernelUpdator",
+        in_channels=8,
+        feat_channels=8,
+        out_channels=8,
+        act_cfg=dict(type="ReLU"),
+        norm_cfg=dict(type="LN"),
+    ),
+)
+KINDS = {
+    "plain": FCN,
+    "tuple": dict(type="EncHead", num_codes=4, use_se_loss=True, add_lateral=False, **ON_LAST)
+    | dict(in_channels=[8, 8], in_index=[2, 3]),
+    "list in training": dict(
+        type="IterativeDecodeHead",
+        num_stages=2,
+        kernel_update_head=[KNET_UPDATE, KNET_UPDATE],
+        kernel_generate_head=FCN,
+    ),
+    "cascade": [FCN, dict(type="OCRHead", ocr_channels=8, loss_decode=CE, **ON_LAST)],
+    "ohem": dict(FCN, sampler=OHEM, loss_decode=[dict(type="OhemCrossEntropy"), CE]),
+    "boundary": dict(FCN, loss_decode=[dict(type="BoundaryLoss"), CE]),
+    "one channel": dict(FCN, num_classes=2, out_channels=1)
+    | dict(threshold=0.4, loss_decode=dict(CE, use_sigmoid=True)),
+    "align corners": dict(FCN, align_corners=True),
+    "mask classification": dict(
+        type="MaskFormerHead",
+        in_channels=[8, 8, 8, 8],
+        feat_channels=8,
+        out_channels=8,
+        num_classes=6,
+        num_queries=5,
+        pixel_decoder=dict(type="mmdet.PixelDecoder", norm_cfg=dict(type="GN", num_groups=2)),
+        positional_encoding=dict(num_feats=4, normalize=True),
+        transformer_decoder=dict(
+            return_intermediate=True,
+            num_layers=1,
+            layer_cfg=dict(
+                self_attn_cfg=dict(embed_dims=8, num_heads=2, batch_first=True),
+                cross_attn_cfg=dict(embed_dims=8, num_heads=2, batch_first=True),
+                ffn_cfg=dict(embed_dims=8, feedforward_channels=8, num_fcs=2),
+            ),
+        ),
+        loss_cls=dict(type="mmdet.CrossEntropyLoss", class_weight=[1.0] * 6 + [0.1]),
+        loss_mask=dict(type="mmdet.FocalLoss", use_sigmoid=True),
+        loss_dice=dict(type="mmdet.DiceLoss", use_sigmoid=True, activate=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_head(
+    kind: str, coarse_config: Path, tmp_path: Path, make_samples: MakeSamples
 ) -> None:
+    """The check of write_recipe trains a step, predicts and compares the labels at 0 steps."""
+    if kind == "mask classification":
+        pytest.importorskip("mmdet.models")
     with coarse_config.open("a") as file:
-        file.write("model['type'] = 'CascadeEncoderDecoder'\n")
-    with pytest.raises(SystemExit, match="CascadeEncoderDecoder"):
-        run_tool("retrofit", coarse_config, coarse_checkpoint, "--out", tmp_path / "other.py")
+        file.write(f"model['decode_head'] = {KINDS[kind]}\n")
+        file.write("model['decode_head'].update(_delete_=True)\n" * (kind != "cascade"))
+        if kind == "cascade":
+            file.write("model.update(type='CascadeEncoderDecoder', num_stages=2)\n")
+        aux = dict(FCN, in_index=2)
+        file.write(f"model['auxiliary_head'] = {aux}\n")
+    model = MODELS.build(Config.fromfile(coarse_config).model)
+    torch.save(model.state_dict(), tmp_path / "my.pth")
+    written = write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py")
+    if kind != "mask classification":
+        assert written.differing == 0
+    cfg = Config.fromfile(tmp_path / "new.py").model
+    whole = MODELS.build(ConfigDict(cfg, type="EncoderDecoder"))
+    images, samples = batch(make_samples, 2)
+    if kind == "mask classification":
+        with pytest.raises(InputError, match="MaskFormerHead trains on other maps"):
+            whole.train().loss(images, samples)
+    else:
+        assert any("coarse" in name for name in whole.train().loss(images, samples))
+
+
+def test_levels_of_maps_and_class_tokens(tmp_path: Path) -> None:
+    config = tmp_path / "dpt.py"
+    model = dict(
+        type="EncoderDecoder",
+        data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 64)),
+        backbone=dict(
+            type="VisionTransformer",
+            img_size=64,
+            embed_dims=16,
+            num_layers=4,
+            num_heads=2,
+            mlp_ratio=1,
+            out_indices=(0, 1, 2, 3),
+            output_cls_token=True,
+        ),
+        decode_head=dict(
+            type="DPTHead",
+            in_channels=[16] * 4,
+            in_index=[0, 1, 2, 3],
+            input_transform="multiple_select",
+            channels=8,
+            embed_dims=16,
+            post_process_channels=[4, 4, 4, 4],
+            num_classes=6,
+            readout_type="project",
+        ),
+    )
+    config.write_text(f"model = {model}\n")
+    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), tmp_path / "my.pth")
+    written = write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
+    assert (written.chosen, written.reads_image) == ([(0, 16, 16)], True)
+    assert written.differing == 0
 
 
 @pytest.mark.parametrize(
-    ("strides", "coarse_stride", "expected"),
-    [((4, 8, 16, 32), 8, 0), ((2, 4, 8), 8, 1), ((8, 16), 8, 0), ((16, 8, 4, 2, 1), 1, 4)],
+    ("model", "message"),
+    [
+        (dict(type="MultimodalEncoderDecoder"), r"compares the image with text \(SAN\)"),
+        (dict(type="DepthEstimator"), "predicts depth"),
+        (
+            dict(type="CascadeEncoderDecoder", decode_head=[FCN, dict(type="PointHead")]),
+            r"is a PointRend model already: train or test it with configs/pointrend_\*\.py",
+        ),
+        (
+            dict(type="EncoderDecoder", decode_head=dict(FCN, type="mmdet.NoHead")),
+            "the model cannot be built|needs the package mmdet",
+        ),
+        (
+            dict(type="EncoderDecoder", decode_head=dict(FCN, type="CCHead")),
+            "the model cannot be built|needs the compiled operators of mmcv",
+        ),
+    ],
 )
-def test_choice_of_the_fine_features(
-    strides: tuple[int, ...], coarse_stride: int, expected: int
-) -> None:
+def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(f"model = {model}\n")
+    with pytest.raises(InputError, match=message):
+        write_recipe(tmp_path / "my.py", "my.pth", tmp_path / "new.py")
+
+
+def test_missing_imports_are_named(tmp_path: Path) -> None:
+    imports = dict(imports="no_such_package.models", allow_failed_imports=False)
+    (tmp_path / "my.py").write_text(f"custom_imports = {imports}\nmodel = dict()\n")
+    with pytest.raises(InputError, match=r"my\.py needs the package no_such_package, which is not"):
+        write_recipe(tmp_path / "my.py", "my.pth", tmp_path / "new.py")
+
+
+@MODELS.register_module()
+class OtherPrediction(FCNHead):
+    """A head that does not predict what its logits say."""
+
+    def predict(self, *args, **kwargs) -> Tensor:
+        return -super().predict(*args, **kwargs)
+
+
+def test_a_mismatch_is_told_before_anything_is_written(coarse_config: Path, tmp_path: Path) -> None:
+    with coarse_config.open("a") as file:
+        head = dict(FCN, type="OtherPrediction", _delete_=True)
+        file.write(f"model['decode_head'] = {head}\n")
+    model = MODELS.build(Config.fromfile(coarse_config).model)
+    torch.save(model.state_dict(), tmp_path / "my.pth")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"without subdivision steps .* % of the labels"):
+        write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py")
+    assert sorted(tmp_path.iterdir()) == before
+    written = write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py", check=False)
+    assert written.differing is None
+
+
+@pytest.mark.parametrize(
+    ("strides", "published", "expected"),
+    [
+        ((4, 8, 16, 32), False, [0, 1, 2]),
+        ((4, 8, 8, 8), False, [0, 1]),
+        ((16, 8, 4, 2, 1), False, [4, 3, 2, 1, 0]),
+        ((32,), False, [0]),
+        ((4, 8, 16, 32), True, [0]),
+        ((2, 4, 8), True, [1]),
+        ((8, 16), True, [0]),
+    ],
+)
+def test_choice_of_levels(strides: tuple[int, ...], published: bool, expected: list[int]) -> None:
     levels = [Level(index, 10 + index, stride) for index, stride in enumerate(strides)]
-    assert fine_level(levels, coarse_stride).index == expected
+    offer = Offer(levels, 8, (64, 64), 3, True)
+    assert [level.index for level in choose_levels(offer, published)] == expected
 
 
 def test_settings_of_the_parts_can_be_overridden(
@@ -357,7 +558,7 @@ def test_settings_of_the_parts_can_be_overridden(
     ("target", "message"),
     [
         ("my_fpn.py", "is an input and would be overwritten"),
-        ("mine.py", "is there already, and no config that this tool has written"),
+        ("mine.py", "exists and was not written by this tool"),
         ("new.txt", r"give it the suffix \.py"),
     ],
 )
@@ -376,7 +577,7 @@ def test_nothing_of_the_users_is_overwritten(
 def test_a_pointrend_model_is_no_coarse_model(
     tiny_config: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"is a PointRend model already; train it with load_from"):
+    with pytest.raises(InputError, match="is a PointRend model already"):
         write_recipe(tiny_config, checkpoint, tmp_path / "new.py")
 
 

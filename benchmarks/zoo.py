@@ -1,0 +1,175 @@
+"""Retrofit every model of MMSegmentation's zoo: python -m benchmarks.zoo [--weights] [--json FILE]
+
+Each distinct model (data, schedule and number of classes apart) is built on PyTorch's meta device,
+with shapes and no numbers; its retrofit is written, built and run. With --weights one model of each
+family has random weights instead, and its retrofit is proved as tools/retrofit.py does it.
+"""
+
+import argparse
+import gc
+import json
+import tempfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmseg.registry import MODELS
+
+from mmseg_pointrend.config import type_name
+from mmseg_pointrend.engine.coarse_model import build_coarse_model, read_model_config
+from mmseg_pointrend.engine.retrofit import write_config
+from mmseg_pointrend.errors import InputError
+
+ZOO = Path(str(files("mmseg"))) / ".mim" / "configs"
+# Keys of a model that do not change what kind of model it is.
+IGNORED = {
+    "class_weight",
+    "data_preprocessor",
+    "dataset_name",
+    "drop_path_rate",
+    "init_cfg",
+    "num_classes",
+    "pretrained",
+    "test_cfg",
+    "train_cfg",
+    "vocabulary",
+}
+SIZE = 512  # of images, with weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--weights", action="store_true", help="one model a family, with weights")
+    parser.add_argument("--families", nargs="+", metavar="NAME", help="folders (default: all)")
+    parser.add_argument("--shard", default="1/1", help="PART/PARTS of the models (default: 1/1)")
+    parser.add_argument("--json", metavar="FILE", help="a line for each model; goes on there")
+    parser.add_argument("--table", nargs="+", metavar="FILE", help="only print the table of FILEs")
+    args = parser.parse_args()
+    if args.table:
+        lines = [line for path in args.table for line in Path(path).read_text().splitlines()]
+        print(table([json.loads(line) for line in lines]))
+        return
+    MMLogger.get_current_instance().setLevel("ERROR")
+    part, parts = map(int, args.shard.split("/"))
+    groups = [*distinct_models(args.families)]
+    if args.weights:
+        groups = [*{group[0].parts[0]: group for group in reversed(groups)}.values()]
+    out = Path(args.json) if args.json else None
+    done = {json.loads(line)["config"] for line in _lines(out)}
+    results = []
+    for members in groups[part - 1 :: parts]:
+        if str(members[0]) in done:
+            continue
+        result = check(members[0], args.weights)
+        result = {"config": str(members[0]), "recipes": len(members), **result}
+        print(members[0], result["problem"] or "works", flush=True)
+        results.append(result)
+        if out:
+            with out.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+        gc.collect()
+    print(table(results))
+
+
+def distinct_models(families: list[str] | None = None) -> Iterator[list[Path]]:
+    """Recipes of the zoo, those of one model together, by their paths in the zoo."""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(ZOO.rglob("*.py")):
+        name = path.relative_to(ZOO)
+        if name.parts[0] == "_base_" or (families and name.parts[0] not in families):
+            continue
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        key = json.dumps(_essence(cfg.get("model", str(name))), sort_keys=True, default=str)
+        groups.setdefault(f"{name.parts[0]} {key}", []).append(name)
+    yield from groups.values()
+
+
+def check(name: Path, weights: bool) -> dict[str, Any]:
+    """Write and run the retrofit of a recipe.
+
+    Args:
+        name (Path): The recipe, by its path in the zoo.
+        weights (bool): Whether to have weights, random ones, and numbers.
+
+    Returns:
+        dict[str, Any]: ``problem`` (None if it works), ``head``, ``strides`` that the point head
+        reads, ``image`` whether it reads the image, ``differing`` labels without steps.
+    """
+    result: dict[str, Any] = dict(problem=None, head="", strides=[], image=False, differing=None)
+    try:
+        with tempfile.TemporaryDirectory() as folder, torch.device("cpu" if weights else "meta"):
+            cfg = read_model_config(ZOO / name)
+            head = cfg.model.decode_head
+            result["head"] = type_name(head[-1] if isinstance(head, list) else head)
+            model = build_coarse_model(cfg, name)
+            target = Path(folder, "new.py")
+            written = write_config(cfg, model, ZOO / name, "none.pth", target, check=weights)
+            result.update(
+                strides=[level.stride for level in written.chosen],
+                image=written.reads_image,
+                differing=written.differing,
+            )
+            if not weights:
+                _run_shapes(target)
+    except InputError as error:
+        result["problem"] = str(error).replace(str(ZOO) + "/", "")
+    except Exception as error:  # a defect; the table counts it
+        result["problem"] = f"DEFECT {type(error).__name__}: {error}".partition("\n")[0]
+    return result
+
+
+@torch.no_grad()
+def _run_shapes(config: Path) -> None:
+    """Build the model of a config and have it predict, on the current device."""
+    cfg = Config.fromfile(config)
+    model = MODELS.build(cfg.model).eval()
+    size = model.data_preprocessor.size or (SIZE, SIZE)
+    meta = dict(ori_shape=size, img_shape=size, pad_shape=size)
+    logits = model.encode_decode(torch.zeros(1, 3, *size), [meta])
+    if tuple(logits.shape) != (1, model.out_channels, *size):
+        raise RuntimeError(f"logits must be of the size of the image, got {tuple(logits.shape)}")
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A Markdown table of families, with the totals below."""
+    families: dict[tuple[str, str], list[dict]] = {}
+    for result in results:
+        families.setdefault((Path(result["config"]).parts[0], result["head"]), []).append(result)
+    lines = [
+        "| Family | Head | Recipes | Works | Strides that the point head reads |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for (family, head), members in sorted(families.items()):
+        reasons = {
+            m["problem"].partition(".py: ")[2] or m["problem"] for m in members if m["problem"]
+        }
+        good = [member for member in members if not member["problem"]]
+        strides = sorted({", ".join(map(str, m["strides"])) for m in good})
+        image = "2, 4 of the image; " if any(m["image"] for m in good) else ""
+        differing = max((m["differing"] or 0 for m in good), default=0)
+        works = "yes" if not reasons else "no: " + "; ".join(sorted(reasons))
+        works += f" ({100 * differing:.2f} % of labels differ)" if differing else ""
+        count = sum(member["recipes"] for member in members)
+        row = [family, head, str(count), works, image + "; ".join(strides)]
+        lines.append("| " + " | ".join(row) + " |")
+    total = sum(result["recipes"] for result in results)
+    works = sum(result["recipes"] for result in results if not result["problem"])
+    return "\n".join([*lines, "", f"{works} of {total} recipes work."])
+
+
+def _essence(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _essence(value) for key, value in part.items() if key not in IGNORED}
+    return [_essence(each) for each in part] if isinstance(part, list | tuple) else part
+
+
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text().splitlines() if path and path.is_file() else []
+
+
+if __name__ == "__main__":
+    main()
