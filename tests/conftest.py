@@ -18,7 +18,7 @@ from mmengine.visualization import Visualizer
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-import mmseg_pointrend  # noqa: F401
+from mmseg_pointrend.checkpoints.reading import trust_mmengine_checkpoints
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,6 +155,16 @@ def make_samples() -> Callable[..., list[SegDataSample]]:
         return samples
 
     return build
+
+
+@pytest.fixture
+def trusted_mmengine() -> Iterator[None]:
+    """What MMEngine 0.10.7 needs to read its own checkpoints since PyTorch 2.6."""
+    before = torch.serialization.get_safe_globals()
+    trust_mmengine_checkpoints()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def read_model_config(path: Path) -> Config:
     except InputError as error:
         cause = error.__cause__
         while cause is not None and not getattr(cause, "name", None):
-            cause = cause.__cause__
+            cause = cause.__cause__ or cause.__context__
         if isinstance(cause, ImportError):
             raise InputError(f"{path} needs {_package(cause)}.") from error
         raise
@@ -129,7 +129,7 @@ def find_offer(model: nn.Module, cfg: Config, path: Path) -> Offer:
     with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
         features, logits = _run(model, torch.zeros(1, channels, *size))
     takes_any_size = True
-    if cfg.model.get("test_cfg", {}).get("mode", "whole") == "whole":
+    if (cfg.model.get("test_cfg") or {}).get("mode", "whole") == "whole":
         try:
             _run(model, torch.zeros(1, channels, size[0] + 32, size[1] + 32))
         except Exception:  # whatever a model makes of an image that it was not made for

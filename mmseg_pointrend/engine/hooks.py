@@ -10,13 +10,15 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..checkpoints.fitting import accept_misfits, check_weights
+from ..checkpoints.reading import trust_mmengine_checkpoints
 
 
 @HOOKS.register_module()
 class CheckpointCheckHook(Hook):
     """Compare a checkpoint with the model when its weights are loaded.
 
-    MMEngine loads what fits and leaves the rest as it was initialized.
+    MMEngine loads what fits and leaves the rest as it was initialized. Since PyTorch 2.6 MMEngine
+    0.10.7 cannot read its own checkpoints; runs with this hook can.
 
     Args:
         allow_partial (bool): Whether to warn instead of refusing. Defaults to False.
@@ -28,6 +30,9 @@ class CheckpointCheckHook(Hook):
 
     def __init__(self, allow_partial: bool = False) -> None:
         self.allow_partial = allow_partial
+
+    def before_run(self, runner: Runner) -> None:
+        trust_mmengine_checkpoints()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check_weights(

@@ -295,14 +295,15 @@ def test_training_on_other_classes_can_be_asked_for(
     run_tool("train", tiny_config, "--allow-partial", *options)
 
 
+@pytest.mark.usefixtures("trusted_mmengine")
 def test_mmseg_inferencer(checkpoint: Path, tiny_config: Path, image: object) -> None:
     inferencer = MMSegInferencer(Config.fromfile(tiny_config), str(checkpoint), device="cpu")
     result = inferencer(image, return_datasamples=True)
     assert result.pred_sem_seg.data.shape == (1, 41, 53)
 
 
+@pytest.mark.usefixtures("trusted_mmengine")
 def test_mmengine_reads_back_what_it_saves(checkpoint: Path) -> None:
-    # 0.10.7 calls torch.load as it is, which refuses all but tensors since PyTorch 2.6
     read = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
     assert isinstance(next(iter(read["message_hub"]["log_scalars"].values())), HistoryBuffer)
 

@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ class HiddenGetattr:
 def test_reading_changes_nothing_for_later_readers(checkpoint: Path) -> None:
     before = set(torch.serialization.get_safe_globals())
     read_data(checkpoint)
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_what_was_trusted_before_stays_so(checkpoint: Path, trusted_mmengine: None) -> None:
+    read_data(checkpoint)
+    assert torch.load(checkpoint, weights_only=True).keys() == read_data(checkpoint).keys()
+
+
+def test_threads_read_at_the_same_time(checkpoint: Path) -> None:
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read_data, [checkpoint] * 8))
     assert set(torch.serialization.get_safe_globals()) == before
 
 

@@ -79,3 +79,10 @@ def test_a_checkpoint_names_no_file_outside_of_the_work_dir_as_its_best(
     checkpoint = dict(state_dict=runner.model.state_dict(), message_hub=dict(runtime_info=info))
     CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
     assert info.keys() == {"best_ckpt", "best_score"}
+
+
+@pytest.mark.usefixtures("trusted_mmengine")  # which puts things back
+def test_a_run_with_the_hook_can_read_checkpoints_of_mmengine(checkpoint: Path) -> None:
+    torch.serialization.clear_safe_globals()
+    CheckpointCheckHook().before_run(None)
+    assert torch.load(checkpoint, weights_only=True)["meta"]["iter"] == 2
