@@ -56,7 +56,12 @@ train_cfg = dict(
 )
 default_hooks = dict(
     logger=dict(type="LoggerHook", log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval={interval}),
+    checkpoint=dict(
+        type="CheckpointHook",
+        by_epoch=False,
+        interval={interval},
+        backend_args=dict(backend="whole"),
+    ),
 )
 log_processor = dict(by_epoch=False)
 """
