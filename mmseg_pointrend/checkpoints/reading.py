@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 
 from ..errors import InputError
 
-_safe_globals_lock = threading.Lock()
+_safe_globals_lock = threading.RLock()
 
 
 class RefusedCheckpoint(InputError):
@@ -42,16 +42,6 @@ def read_data(
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(256)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    if beginning.lstrip().startswith(b"<"):
-        raise InputError(
-            f"{path} is not a whole checkpoint but a web page, the error of the server that it "
-            "was to come from; fetch it again."
-        )
     try:
         with _mmengine_globals():
             return torch.load(path, map_location=map_location, weights_only=not trust)

@@ -147,7 +147,7 @@ def test_what_cannot_be_fetched_is_one_line(server: str, tmp_path: Path) -> None
         (f"{server}/gone.pth", "cannot be downloaded to .*gone.pth .*404"),
         ("http://127.0.0.1:9/x.pth", "cannot be downloaded"),
         (f"{server}/", "is not the address of a file"),
-        (f"{server}/page.pth", "but a web page.* Remove .*page.pth"),
+        (f"{server}/page.pth", "is not a whole checkpoint.* Remove .*page.pth"),
         (f"{server}/half.pth", "is not a whole checkpoint.* Remove .*half.pth"),
         ("ftp://127.0.0.1/x.pth", "cannot be read from ftp://"),
         ("pavi://x.pth", "cannot be read from pavi://"),
