@@ -9,7 +9,6 @@ import pytest
 import torch
 from malice import KINDS, spoil
 
-from mmseg_pointrend.checkpoints.conversion import convert_checkpoint
 from mmseg_pointrend.checkpoints.fitting import load_weights, read_checkpoint
 from mmseg_pointrend.engine.retrofit import write_recipe
 
@@ -101,7 +100,6 @@ def test_the_functions_refuse_code(
     for call in (
         lambda: read_checkpoint(bad),
         lambda: load_weights(torch.nn.Linear(1, 1), bad),
-        lambda: convert_checkpoint(bad, tmp_path / "out.pth"),
         lambda: write_recipe(tiny_config, bad, tmp_path / "new.py"),
     ):
         with pytest.raises(ValueError, match=expected):
