@@ -106,7 +106,7 @@ def coarse_output(head: nn.Module, inputs: Tensor | Sequence) -> Tensor | Sequen
         Tensor | Sequence: What the head gives. Of a head that classifies masks, logits,
         (B, C, h, w), at the stride of its masks: the logarithm of the class scores that it
         predicts with, each the sum over queries of softmax times sigmoid. MMSegmentation upsamples
-        masks before the sigmoid; logarithms cross in nearly the same places.
+        masks before the sigmoid, so that labels can differ from its own.
     """
     if not classifies_masks(head):
         return head(inputs)

@@ -58,7 +58,7 @@ def main() -> None:
     console.print(table)
     if written.reads_image:
         console.print(
-            "None is finer than stride 8: a branch on the image adds levels of stride 2 and 4, and "
+            "None has stride 4 or finer: a branch on the image adds levels of stride 2 and 4, and "
             "trains with the point head."
         )
     if written.differing:
