@@ -12,6 +12,11 @@ OPTIONS = (
     "train_dataloader.batch_size=2",
     "val_dataloader.dataset.length=2",
     "test_dataloader.dataset.length=2",
+    *(
+        f"{loader}_dataloader.{setting}"
+        for loader in ("train", "val", "test")
+        for setting in ("num_workers=0", "persistent_workers=False")
+    ),
 )
 
 
