@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
@@ -97,8 +97,7 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read ``args.config``, see :func:`read_config`, with the options of
-    :func:`add_config_options`."""
+    """Read ``args.config`` with the options of :func:`add_config_options`."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -110,14 +109,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(path: str | Path, overrides: dict | None = None) -> Config:
-    """Read a config file and override some of its keys.
-
-    Args:
-        path (str | Path): Config file.
-        overrides (dict, optional): Values by dotted key. Defaults to None.
-
-    Returns:
-        Config: The config.
+    """Read a config file and override some of its keys, given with dots.
 
     Raises:
         InputError: If the file is missing or no valid config, or an override does not fit.
@@ -141,8 +133,7 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
 
 @contextmanager
 def misspelled_names() -> Iterator[None]:
-    """While a config is built: InputError for names of types (KeyError) or arguments (TypeError)
-    that do not exist."""
+    """Raise InputError where a config that is built names a type or an argument that is none."""
     try:
         yield
     except (KeyError, TypeError) as error:
@@ -153,18 +144,15 @@ def misspelled_names() -> Iterator[None]:
 
 
 def type_name(part: dict, default: str = "") -> str:
-    """Name of the type of a part of a config.
-
-    Args:
-        part (dict): A config with a ``type``: a class, its name, or a name with a scope.
-        default (str): Name for a part without a ``type``. Defaults to ''.
-
-    Returns:
-        str: 'ResNet' for ``ResNet``, 'ResNet' and 'mmseg.ResNet'.
-    """
+    """Name of a part's type: 'ResNet' for ``ResNet``, 'ResNet' and 'mmseg.ResNet'."""
     kind = part.get("type", default)
     name = kind if isinstance(kind, str) else kind.__name__
     return name.rpartition(".")[2]
+
+
+def parts(value: dict | Sequence[dict] | None) -> Sequence[dict]:
+    """The parts under a key that takes one part, a list of them or None."""
+    return [value] if isinstance(value, dict) else value or ()
 
 
 def build_part(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
@@ -190,36 +178,19 @@ def takes(function: Callable, argument: str) -> bool:
 
 
 def set_hook(cfg: Config, kind: str, **settings: object) -> None:
-    """Add a hook to ``custom_hooks``, in place of any other of its type.
-
-    Args:
-        cfg (Config): Config of a run; changed in place.
-        kind (str): Registered name of the hook.
-        **settings: Its arguments.
-    """
+    """Add a hook to ``custom_hooks`` in place, instead of any other of its type."""
     others = [hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != kind]
     cfg.custom_hooks = [*others, dict(type=kind, **settings)]
 
 
 def with_own_import(cfg: Config) -> list[str]:
-    """Modules that a config imports, with this package among them.
-
-    Args:
-        cfg (Config): A config, with or without ``custom_imports``.
-
-    Returns:
-        list[str]: Names of modules, sorted.
-    """
+    """Names of the modules that a config imports and of this package, sorted."""
     imports = (cfg.get("custom_imports") or {}).get("imports", [])
     return sorted({*([imports] if isinstance(imports, str) else imports), __package__})
 
 
 def import_wherever_loaded(cfg: Config) -> None:
-    """Have the config that MMEngine writes into the work dir import this package.
-
-    Args:
-        cfg (Config): The config; changed in place.
-    """
+    """Have a config, and so the copy in the work dir, import this package; changed in place."""
     before = cfg.get("custom_imports") or dict(allow_failed_imports=False)
     cfg.custom_imports = dict(before, imports=with_own_import(cfg))
 

@@ -8,34 +8,23 @@ from contextlib import contextmanager
 class InputError(ValueError):
     """Bad input: a file, a value or a setting that the user can mend.
 
-    The message says in one line what is wrong and what to do. The command lines print it without a
-    traceback and exit with status 1; everything else that is raised is a defect of ours and keeps
-    its traceback.
-
-    Args:
-        message (str): The line. Characters that would break it or act on a terminal, as file names
-            may have them, are escaped.
+    The message says in one line what is wrong and what to do; the command lines print it without a
+    traceback. Characters that would break the line or act on a terminal are escaped.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else _escaped(c) for c in message))
 
 
-# Raised for what a user can mend; the message says how.
-EXPECTED_ERRORS = (InputError, FloatingPointError)
-ESCAPED_NEWLINE = r"\n"
-
-
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print expected errors as one line and exit with status 1; let defects keep their
-    traceback."""
+    """Print expected errors as one line and exit with status 1; others keep their traceback."""
     try:
         yield
-    except EXPECTED_ERRORS as error:
+    except (InputError, FloatingPointError) as error:  # the latter for losses
         # PyTorch repeats an error of a data loader's worker with its traceback before it.
-        message = str(error).rpartition(f"{InputError.__name__}: ")[2]
-        sys.exit(f"error: {message.removesuffix(ESCAPED_NEWLINE)}")
+        message = str(error).rpartition("InputError: ")[2].removesuffix(r"\n")
+        sys.exit(f"error: {message}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
 

@@ -15,13 +15,9 @@ ROOM = 2**20
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside ``path``, which it replaces only when it is complete.
+    """Yield a file beside ``path``, which it replaces when the block ends well.
 
-    Args:
-        path (Path): The file to write. Its folder is made if need be.
-
-    Yields:
-        Path: The file to write instead; it takes the place of ``path`` when the block ends well.
+    The folder of ``path`` is made if need be.
 
     Raises:
         InputError: If the file cannot be written.
@@ -29,7 +25,9 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _new_file(path)
+        # The name is cut: with the suffix it may otherwise be longer than file systems allow.
+        partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
+        partial.touch(exist_ok=False)
         yield partial
         os.replace(partial, path)
     except OSError as error:
@@ -40,11 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: str | Path, option: str) -> None:
-    """Make a folder for what a run writes, and see whether it can write there.
-
-    Args:
-        folder (str | Path): The folder.
-        option (str): Option of the command line that names it, for the message.
+    """Make a folder, named by an option of the command line, and see whether a run can write there.
 
     Raises:
         InputError: If it cannot be made or written, or the disk is full.
@@ -57,11 +51,3 @@ def check_writable(folder: str | Path, option: str) -> None:
         raise InputError(
             f"{folder}: nothing can be written there ({error.strerror}); choose another {option}."
         ) from error
-
-
-def _new_file(path: Path) -> Path:
-    """An empty file beside ``path``, with the permissions that the umask leaves."""
-    # The name is cut: with the suffix it may otherwise be longer than file systems allow.
-    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return partial

@@ -1,7 +1,6 @@
 """Losses of one sigmoid channel and of points, and settings of losses that cannot train a head."""
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from mmseg.models.losses.lovasz_loss import lovasz_hinge
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from .config import takes
 from .errors import InputError
 
-# Losses of MMSegmentation that one channel cannot train with, and what takes their place.
-# DiceLoss and TverskyLoss compare channel 0 with class 0, the background; the others apply a
-# softmax, which is 1 everywhere on a single channel.
+# Losses of MMSegmentation that one channel cannot train with, and what takes their place: Dice and
+# Tversky compare channel 0 with the background, the others apply a softmax, which is 1 everywhere.
 ONE_CHANNEL_ALTERNATIVES = {
     "DiceLoss": "BinaryDiceLoss",
     "TverskyLoss": "BinaryDiceLoss",
@@ -37,9 +36,8 @@ POINT_LOSSES = (
 class BinaryDiceLoss(DiceLoss):
     """Dice loss of the foreground, for heads with one sigmoid channel.
 
-    MMSegmentation's DiceLoss compares channel 0 with the mask of class 0, so that a single channel
-    learns the background; it also counts ignored pixels. Arguments are those of
-    :class:`mmseg.models.losses.DiceLoss`.
+    :class:`mmseg.models.losses.DiceLoss`, whose arguments it takes, compares channel 0 with the
+    mask of class 0, so that a single channel learns the background, and counts ignored pixels.
     """
 
     def forward(
@@ -60,16 +58,9 @@ def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
 
 
 def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Losses and accuracy of a head at points.
+    """Losses of a head at points, and ``acc_point``, the percentage of them that are right.
 
-    Args:
-        head (BaseDecodeHead): The head, for its losses, ``ignore_index`` and ``threshold``.
-        logits (Tensor): Logits at points, (B, C, N).
-        labels (Tensor): True labels there, (B, N), int64.
-
-    Returns:
-        dict[str, Tensor]: Each loss under its name, those of one name added up, and ``acc_point``,
-        the share of the labeled points that are right, in percent. Zeros if none is labeled.
+    All are zero where no point is labeled. Logits are (B, C, N), labels (B, N), int64.
     """
     labeled = labels != head.ignore_index
     if head.out_channels == 1:
@@ -101,11 +92,7 @@ def can_train_points(kind: str, out_channels: int) -> bool:
 
 
 def check_losses(model: nn.Module) -> None:
-    """Refuse losses that cannot train the heads of a model.
-
-    Args:
-        model (nn.Module): A segmentor, or a decode head with its parts, on the device that it
-            trains on. Heads that are frozen are not checked.
+    """Refuse losses that cannot train the heads of a model, frozen ones left out.
 
     Raises:
         InputError: If a loss is wrong for one channel or for points, has class weights for another
@@ -119,7 +106,7 @@ def check_losses(model: nn.Module) -> None:
 
 def _check_loss(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
     kind = type(loss).__name__
-    if hasattr(head, "point_head") and not _takes_ignore_index(loss):
+    if hasattr(head, "point_head") and not takes(loss.forward, "ignore_index"):
         raise InputError(
             f"{key}: {kind} takes no ignore_index and cannot be used at points; set {key} to "
             "another loss, such as CrossEntropyLoss."
@@ -140,11 +127,6 @@ def _check_loss(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
         )
 
 
-def _takes_ignore_index(loss: nn.Module) -> bool:
-    parameters = signature(loss.forward).parameters.values()
-    return any(p.name == "ignore_index" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 def _check_one_channel(loss: nn.Module, key: str) -> None:
     kind = type(loss).__name__
     if kind in ONE_CHANNEL_ALTERNATIVES:
@@ -152,15 +134,15 @@ def _check_one_channel(loss: nn.Module, key: str) -> None:
             f"{key}: MMSegmentation's {kind} cannot train a single channel, which it takes for "
             f"class 0, the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2."
         )
+    setting = ""
     if isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge:
+        setting = "loss_type='binary'"
+    elif getattr(loss, "use_sigmoid", True) is False:
+        setting = "use_sigmoid=True"
+    if setting:
         raise InputError(
-            f"{key}: {kind} applies a softmax, which is constant on a single channel; set "
-            "loss_type='binary' in it."
-        )
-    if getattr(loss, "use_sigmoid", True) is False:
-        raise InputError(
-            f"{key}: {kind} applies a softmax, which is constant on a single channel; set "
-            "use_sigmoid=True in it."
+            f"{key}: {kind} applies a softmax, which is constant on a single channel; set {setting}"
+            " in it."
         )
 
 

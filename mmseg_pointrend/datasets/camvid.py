@@ -19,8 +19,6 @@ COLORS = {
     "pedestrian": [64, 64, 0],
     "bicyclist": [0, 128, 192],
 }
-VOID = 11
-IGNORED = 255
 
 
 @DATASETS.register_module()
@@ -28,14 +26,8 @@ class CamVidDataset(BaseSegDataset):
     """CamVid with the eleven classes of SegNet.
 
     Images are ``images/{train,val}/NAME.jpg``, labels ``annotations/{train,val}/NAME.png``, 8-bit
-    class indices. Index 11 is void and becomes 255, which MMSegmentation's losses and metrics
-    ignore; other values outside the classes stay as they are, to be noticed.
-
-    Args:
-        img_suffix (str): Ending of the images. Defaults to '.jpg'.
-        seg_map_suffix (str): Ending of the labels. Defaults to '.png'.
-        **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset`. A ``data_prefix`` without
-            ``seg_map_path`` makes a data set without labels.
+    class indices. Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are
+    those of :class:`mmseg.datasets.BaseSegDataset`.
     """
 
     METAINFO = dict(classes=tuple(COLORS), palette=list(COLORS.values()))
@@ -47,13 +39,5 @@ class CamVidDataset(BaseSegDataset):
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
-        """Map the values of the label files to classes.
-
-        Args:
-            new_classes (Sequence[str], optional): Some of the classes, in any order. Defaults to
-                None, which keeps all.
-
-        Returns:
-            dict[int, int]: New value for each old value that changes; void is one of them.
-        """
-        return {**(super().get_label_map(new_classes) or {}), VOID: IGNORED}
+        """New value for each value of the label files that changes, void among them."""
+        return {**(super().get_label_map(new_classes) or {}), len(COLORS): 255}

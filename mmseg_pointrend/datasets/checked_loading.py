@@ -25,8 +25,7 @@ class LoadCheckedImage(LoadImageFromFile):
     """LoadImageFromFile with one line about a file that cannot be used.
 
     Raises:
-        InputError: If the image is missing, broken, truncated, or nearly black as
-            :func:`check_image` has it.
+        InputError: If the image is missing or broken, or as :func:`check_image` has it.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -34,7 +33,7 @@ class LoadCheckedImage(LoadImageFromFile):
         path = results["img_path"]
         try:
             content = fileio.get(path, self.backend_args)
-            check_image(content, path, dict(vars(self)))
+            check_image(content, path, vars(self))
             image = mmcv.imfrombytes(content, self.color_type, backend=self.imdecode_backend)
             if image is None:
                 raise ValueError("not an image that OpenCV can decode")
@@ -55,8 +54,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
 
     Args:
         value_map (dict[int, int], optional): New label of each value that is no class index, such
-            as {255: 1} for masks of 0 and 255. Applied last, after ``reduce_zero_label`` and the
-            data set's own ``label_map``. Defaults to None.
+            as {255: 1} for masks of 0 and 255. Applied last. Defaults to None.
         **kwargs: Arguments of :class:`mmseg.datasets.transforms.LoadAnnotations`.
 
     Raises:
@@ -94,11 +92,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
 
 
 def check_image(content: bytes, path: str | Path, load: dict) -> None:
-    """Refuse an image file that loads, but not as what it shows.
+    """Refuse the content of an image file that loads, but not as what it shows.
 
     Args:
-        content (bytes): The file.
-        path (str | Path): Its name, for the message.
         load (dict): Config of the transform that loads it. One that keeps 16 bits takes any values.
 
     Raises:
@@ -111,7 +107,9 @@ def check_image(content: bytes, path: str | Path, load: dict) -> None:
         # Scans have no markers in them: behind the last one comes the end of the image.
         if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
             raise InputError(f"{path} cannot be read as an image (the JPEG is truncated).")
-    elif _has_16_bits(content) and _keeps_8_bits(load):
+    elif _has_16_bits(content) and (
+        load.get("imdecode_backend") != "tifffile" and load.get("color_type") != "unchanged"
+    ):
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH)
         if image is not None and image.dtype == np.uint16 and 0 < image.max() < DARK:
             raise InputError(
@@ -122,11 +120,7 @@ def check_image(content: bytes, path: str | Path, load: dict) -> None:
 
 
 def check_label_map(path: str | None) -> None:
-    """Refuse a label file in color or with indices above 255.
-
-    Raises:
-        InputError: Names the file. Files that cannot be opened pass; loading them has the words.
-    """
+    """Raise InputError at a label file in color or with indices above 255; a broken one passes."""
     try:
         with Image.open(path) as labels:
             color = len(labels.getbands()) > 1
@@ -143,11 +137,6 @@ def _has_16_bits(content: bytes) -> bool:
     if content.startswith(b"\x89PNG"):
         return content[24:25] == b"\x10"
     return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # a TIFF may
-
-
-def _keeps_8_bits(load: dict) -> bool:
-    backend = load.get("imdecode_backend") or "cv2"
-    return backend != "tifffile" and load.get("color_type", "color") != "unchanged"
 
 
 def _unreadable(path: str | None, what: str, error: Exception) -> InputError:

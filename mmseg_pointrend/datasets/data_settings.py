@@ -8,7 +8,7 @@ from mmcv.image import io as mmcv_io
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..config import type_name
+from ..config import parts, type_name
 from ..errors import InputError
 from .checked_loading import check_image, check_label_map
 from .layout import dataset_settings, innermost_datasets, list_files
@@ -28,8 +28,7 @@ def check_data_settings(
 
     Args:
         cfg (Config): Config of a run.
-        loaders (Sequence[str]): Data loaders that the run uses, those that the config has. Defaults
-            to those of training.
+        loaders (Sequence[str]): Data loaders that the run uses. Defaults to those of training.
 
     Raises:
         InputError: If files are missing or hold something else than images and class indices, a
@@ -122,17 +121,14 @@ def _check_padding(cfg: Config) -> None:
             f"{key} must have size or size_divisor, got both, {size} and {divisor}; set "
             f"{key}.size={wanted} and size_divisor=None (for tests: test_cfg.size_divisor)."
         )
-    if size is not None and (
-        not isinstance(size, Sequence) or tuple(size) != (crop or tuple(size))
-    ):
+    if size is not None and (isinstance(size, int) or tuple(size) != (crop or tuple(size))):
         raise InputError(
             f"{key}.size must be the size of the crops that train_dataloader makes, got {size}; "
             f"set {key}.size={wanted}."
         )
     padding = preprocessor.get("seg_pad_val", 255)
     for name in ("decode_head", "auxiliary_head"):
-        heads = cfg.model.get(name) or ()
-        for head in [heads] if isinstance(heads, dict) else heads:
+        for head in parts(cfg.model.get(name)):
             ignored = head.get("ignore_index", 255)
             if ignored != padding:
                 raise InputError(
@@ -154,11 +150,10 @@ def _crop_size(dataset_cfg: dict) -> tuple[int, int] | None:
 
 
 def _warn_of_scored_labels(cfg: Config) -> None:
-    heads = cfg.model.get("decode_head") or {}
-    ignored = (heads if isinstance(heads, dict) else heads[-1]).get("ignore_index", 255)
+    heads = parts(cfg.model.get("decode_head")) or [{}]
+    ignored = heads[-1].get("ignore_index", 255)
     for key in ("val_evaluator", "test_evaluator"):
-        metrics = cfg.get(key) or ()
-        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+        for metric in parts(cfg.get(key)):
             scored = metric.get("ignore_index", 255)
             if type_name(metric) in ("IoUMetric", "BoundaryIoUMetric") and scored != ignored:
                 print_log(

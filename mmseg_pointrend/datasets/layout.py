@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..config import type_name
+from ..config import parts, type_name
 from ..errors import InputError
 
 # How the files lie under data_root, and where they come from.
@@ -39,26 +39,16 @@ POLYGONS = (".json", ".xml", ".txt")
 
 
 def innermost_datasets(dataset_cfg: dict) -> Iterator[dict]:
-    """The data sets inside of wrappers such as ``RepeatDataset`` and ``ConcatDataset``.
-
-    Args:
-        dataset_cfg (dict): Config of a data set or of a wrapper.
-
-    Yields:
-        dict: Config of each data set that reads files.
-    """
+    """Configs of the data sets inside of wrappers such as ``RepeatDataset``."""
     nested = dataset_cfg.get("datasets", dataset_cfg.get("dataset"))
     if nested is None:
         yield dataset_cfg
-    for part in [nested] if isinstance(nested, dict) else nested or ():
+    for part in parts(nested):
         yield from innermost_datasets(part)
 
 
 def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
     """List the files of a data set as ``BaseSegDataset`` does, before anything is built.
-
-    Args:
-        dataset_cfg (dict): Config of a data set.
 
     Returns:
         list[tuple[str, str | None]]: Image and label file of each sample, sorted. Empty where a

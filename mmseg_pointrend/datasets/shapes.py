@@ -24,11 +24,7 @@ def _png_pair(seed: int, index: int, height: int, width: int) -> tuple[bytes, by
 
 @register_backend("shapes", prefixes="shapes")
 class ShapesBackend(BaseStorageBackend):
-    """Draws the file that a ``shapes://`` path names.
-
-    With it the pictures are files to everything that reads through MMEngine: the loading
-    transforms, the visualization hook behind ``--show-dir``, MMCV's ``imread``.
-    """
+    """Draws the file that a ``shapes://`` path names, for all that reads through MMEngine."""
 
     _path = re.compile(r"shapes://(\d+)x(\d+)/shapes_seed(\d+)_(\d+)(_label)?\.png")
 
@@ -38,17 +34,7 @@ class ShapesBackend(BaseStorageBackend):
         return f"shapes://{size[0]}x{size[1]}/shapes_seed{seed}_{index:06d}{kind}.png"
 
     def get(self, filepath: str) -> bytes:
-        """Draw a file.
-
-        Args:
-            filepath (str): A path as :meth:`path` makes it.
-
-        Returns:
-            bytes: A PNG file.
-
-        Raises:
-            FileNotFoundError: The path names no picture of shapes.
-        """
+        """Draw the PNG file of a path as :meth:`path` makes it, or raise FileNotFoundError."""
         match = self._path.fullmatch(str(filepath))
         if match is None:
             raise FileNotFoundError(f"no picture of shapes has the name {filepath}")
@@ -82,11 +68,7 @@ class ShapesDataset(BaseSegDataset):
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
 
     def __init__(
-        self,
-        size: int | tuple[int, int] = 256,
-        length: int = 1000,
-        seed: int = 0,
-        **kwargs: Any,
+        self, size: int | tuple[int, int] = 256, length: int = 1000, seed: int = 0, **kwargs: Any
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.length, self.seed = length, seed
@@ -97,11 +79,7 @@ class ShapesDataset(BaseSegDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Name the pictures.
-
-        Returns:
-            list[dict]: What ``LoadImageFromFile`` and ``LoadAnnotations`` need, an image each.
-        """
+        """What ``LoadImageFromFile`` and ``LoadAnnotations`` need, an image each."""
         return [
             dict(
                 img_path=ShapesBackend.path(self.seed, index, self.size),

@@ -14,12 +14,7 @@ def warn_once_if_misaligned(segmentor: nn.Module) -> None:
     """Have a segmentor say in one line if it sees images that its strides do not divide.
 
     A side of 360 pixels has 22.5 cells at stride 16. The network computes 23, and resizing them to
-    360 pixels moves everything by up to half a cell. Padding the input to a multiple of the largest
-    stride prevents it (docs/alignment.md).
-
-    Args:
-        segmentor (nn.Module): A segmentor in evaluation mode, whose ``backbone`` returns one map or
-            a sequence of maps, (B, C, h, w).
+    360 pixels moves everything by up to half a cell (docs/alignment.md).
     """
 
     def check(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | Sequence) -> None:
@@ -42,15 +37,9 @@ def warn_once_if_misaligned(segmentor: nn.Module) -> None:
 
 
 def stride_of(size: Sequence[int], map_size: Sequence[int]) -> int | None:
-    """The stride of a feature map, a power of two where the sizes leave a choice.
+    """The stride of a map by its and the image's (H, W), rounded up; a power of two if possible.
 
-    Args:
-        size (Sequence[int]): (height, width) of the image.
-        map_size (Sequence[int]): (height, width) of the map, each the image's divided by the
-            stride, rounded up.
-
-    Returns:
-        int | None: The stride, or None if no stride gives such a map.
+    None where no stride gives such a map.
     """
     strides = [
         stride

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..coarse_heads import CascadeHead, coarse_output, logit_map
-from ..config import read_config, type_name
+from ..config import parts, read_config, type_name
 from ..errors import InputError
 from ..point_features import as_levels
 
@@ -37,36 +37,21 @@ OTHER_SEGMENTORS = {
 
 
 class Level(NamedTuple):
-    """One feature map of a model.
+    """One output of a model's backbone, or of its neck if it has one."""
 
-    Attributes:
-        index (int): Its place among the outputs of the backbone, or the neck if there is one; -1 if
-            it is the only one.
-        channels (int): Its channels.
-        stride (int): Pixels of the image to one of its cells.
-    """
-
-    index: int
+    index: int  # among them; -1 if it is the only one
     channels: int
-    stride: int
+    stride: int  # pixels of the image to one of its cells
 
 
 class Offer(NamedTuple):
-    """What a trained model offers to a point head.
-
-    Attributes:
-        levels (list[Level]): The outputs of its backbone, or of its neck if it has one.
-        coarse_stride (int): Stride of its logits.
-        crop_size (tuple[int, int]): (H, W) of the training crops.
-        in_channels (int): Channels of the image.
-        takes_any_size (bool): Whether it runs on images of other sizes than the crops.
-    """
+    """What a trained model offers to a point head."""
 
     levels: list[Level]
-    coarse_stride: int
-    crop_size: tuple[int, int]
-    in_channels: int
-    takes_any_size: bool
+    coarse_stride: int  # of its logits
+    crop_size: tuple[int, int]  # (H, W) of the training crops
+    in_channels: int  # of the image
+    takes_any_size: bool  # whether it runs on images of other sizes than the crops
 
 
 def read_model_config(path: Path) -> Config:
@@ -94,8 +79,7 @@ def read_model_config(path: Path) -> Config:
         raise InputError(
             f"{path}: model.type must be EncoderDecoder or CascadeEncoderDecoder, got {kind}."
         )
-    heads = model.decode_head if isinstance(model.decode_head, list) else [model.decode_head]
-    if type_name(heads[-1]) in ("PointHead", "PointRendHead"):
+    if type_name(parts(model.decode_head)[-1]) in ("PointHead", "PointRendHead"):
         raise InputError(
             f"{path} is a PointRend model already: train or test it with configs/pointrend_*.py."
         )
@@ -104,11 +88,7 @@ def read_model_config(path: Path) -> Config:
 
 
 def build_coarse_model(cfg: Config, path: Path) -> nn.Module:
-    """Build a trained model without the weights that its backbone starts from.
-
-    Raises:
-        InputError: If that fails.
-    """
+    """Build a trained model without the weights that its backbone starts from, or InputError."""
     with failing(f"{path}: the model cannot be built"):
         return MODELS.build({**cfg.model, "train_cfg": None, "pretrained": None}).eval()
 
@@ -117,15 +97,11 @@ def build_coarse_model(cfg: Config, path: Path) -> nn.Module:
 def find_offer(model: nn.Module, cfg: Config, path: Path) -> Offer:
     """Run a trained model on an image of the size of the training crops to see what it offers.
 
-    Args:
-        model (nn.Module): The model, in evaluation mode.
-        cfg (Config): Its config.
-        path (Path): Where the config comes from, for messages.
-
     Raises:
-        InputError: If the model does not run.
+        InputError: If the model, which is in evaluation mode, does not run.
     """
-    size, channels = _crop_size(cfg), _image_channels(model)
+    convolutions = (m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
+    size, channels = _crop_size(cfg), getattr(next(convolutions, None), "in_channels", 3)
     with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
         features, logits = _run(model, torch.zeros(1, channels, *size))
     takes_any_size = True
@@ -170,13 +146,6 @@ def _crop_size(cfg: Config) -> tuple[int, int]:
         or DEFAULT_SIZE
     )
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _image_channels(model: nn.Module) -> int:
-    """Channels of the image, as the first convolution of the backbone takes them."""
-    convolutions = (m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
-    first = next(convolutions, None)
-    return 3 if first is None else first.in_channels
 
 
 def _stride(pixels: int, cells: int) -> int:

@@ -95,16 +95,7 @@ class DataCheckHook(Hook):
 
 
 class LabelStatistics:
-    """Labels of the images that a model has seen.
-
-    Args:
-        num_classes (int): Number of classes.
-        ignore_index (int): Label of the pixels that no loss is taken at.
-
-    Attributes:
-        num_images (int): Number of images.
-        is_reported (bool): Whether a report was made, for which alone the labels are counted.
-    """
+    """Labels of the images that a model has seen, counted until ``is_reported`` is set."""
 
     def __init__(self, num_classes: int, ignore_index: int) -> None:
         self.num_images = 0
@@ -116,15 +107,7 @@ class LabelStatistics:
         self._reduces_zero_label = False
 
     def add(self, labels: Tensor, meta: dict) -> None:
-        """Check and count the labels of an image.
-
-        Args:
-            labels (Tensor): Labels, integers of any shape.
-            meta (dict): Meta information of the image.
-
-        Raises:
-            InputError: If a label is neither a class nor ``ignore_index``.
-        """
+        """Count the labels of an image; refuse one that is neither a class nor ignored."""
         if not labels.numel():
             return
         path = meta.get("seg_map_path")

@@ -53,9 +53,7 @@ class CheckpointCheckHook(Hook):
         if self.allow_partial:
             accept_misfits(runner.model)
 
-    def before_test(self, runner: Runner) -> None:
-        if self.allow_partial:
-            accept_misfits(runner.model)
+    before_test = before_train
 
 
 @HOOKS.register_module()
@@ -74,13 +72,9 @@ class InvalidLossHook(Hook):
         # One transfer from the device for all of them, and one wait for it.
         on_device = [value for value in outputs.values() if isinstance(value, torch.Tensor)]
         device = on_device[0].device if on_device else "cpu"
-        values = [torch.as_tensor(value, device=device).detach() for value in outputs.values()]
-        values = torch.stack([value.float() for value in values]).cpu()
-        invalid = [
-            f"{name}={value}"
-            for name, value in zip(outputs, values.tolist(), strict=True)
-            if not math.isfinite(value)
-        ]
+        values = [torch.as_tensor(value, device=device).float() for value in outputs.values()]
+        values = dict(zip(outputs, torch.stack(values).tolist(), strict=True))
+        invalid = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
         # The gradients of one process are in the weights of all, which rank 0 may be about to save.
         found = torch.tensor([float(bool(invalid))])
         all_reduce(found, "max")

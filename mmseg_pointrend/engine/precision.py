@@ -47,12 +47,7 @@ class ChannelsLastHook(Hook):
 
 @HOOKS.register_module()
 class TypeAndLayoutHook(Hook):
-    """Test in another type and memory format, see :func:`set_type_and_layout`.
-
-    Args:
-        dtype (str): Name of the type. Defaults to 'float32'.
-        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
-    """
+    """Test in another type, given by its name, and format; see :func:`set_type_and_layout`."""
 
     def __init__(self, dtype: str = "float32", channels_last: bool = False) -> None:
         self.dtype = getattr(torch, dtype)
@@ -99,26 +94,18 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     """Fold batch norms into the convolutions before them.
 
     Only in modules that are known to compute in the order of their children: ``nn.Sequential``,
-    mmcv's ``ConvModule``, MMSegmentation's ResNets and HRNets.
-
-    Args:
-        model (nn.Module): A model to predict with, in eval mode; changed in place.
-
-    Returns:
-        nn.Module: ``model``.
+    mmcv's ``ConvModule``, MMSegmentation's ResNets and HRNets. The model, in eval mode, is changed
+    in place and returned.
     """
     for module in filter(_computes_in_order, [*model.modules()]):
         children = [*module.named_children()]
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if _is_convolution(conv) and isinstance(norm, _BatchNorm):
+            # Transposed convolutions have their output channels in another dimension.
+            is_convolution = isinstance(conv, _ConvNd) and not isinstance(conv, _ConvTransposeNd)
+            if is_convolution and isinstance(norm, _BatchNorm):
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())
     return model
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    # Transposed ones have their output channels in another dimension.
-    return isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd)
 
 
 def _computes_in_order(module: nn.Module) -> bool:

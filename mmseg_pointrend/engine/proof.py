@@ -15,8 +15,7 @@ from ..errors import InputError
 from ..rendering.subdivision import Subdivision
 from .coarse_model import Offer, failing
 
-# Share of the labels that may differ where they should be equal; logits of two runs may be rounded
-# differently.
+# Share of the labels that may differ where logits of two runs are rounded differently.
 TOLERANCE = 1e-3
 
 
@@ -25,12 +24,11 @@ def prove(config: Path, model: nn.Module, offer: Offer, name: str) -> float:
 
     The model trains a step on a random crop, with gradients of the point head (and image branch)
     alone, and predicts a random image of odd size. Without subdivision steps it has to predict what
-    the trained model does.
+    the trained model does, whose test images are padded like its own from here on.
 
     Args:
         config (Path): The config that was written.
-        model (nn.Module): The trained model, with its weights; its test images are padded like
-            those of the new one from here on.
+        model (nn.Module): The trained model, with its weights.
         offer (Offer): What it offers.
         name (str): Name of the trained model's config, for messages.
 

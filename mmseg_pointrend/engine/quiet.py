@@ -27,11 +27,7 @@ def ignore_known_warnings() -> None:
 
 
 def import_quietly(*names: str) -> None:
-    """Import modules without their ``KNOWN_WARNINGS`` and ``KNOWN_LINES``; leave no filter behind.
-
-    Args:
-        *names (str): Names of modules.
-    """
+    """Import modules without their ``KNOWN_WARNINGS`` and ``KNOWN_LINES``; no filter stays."""
     printed = StringIO()
     try:
         with warnings.catch_warnings(), redirect_stdout(printed):

@@ -21,10 +21,6 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file beside its place and move it there once it is on the disk.
 
-        Args:
-            obj (bytes): Content of the file.
-            filepath (str | Path): Its path; folders are made if need be.
-
         Raises:
             InputError: If it cannot be written; what was there stays.
         """

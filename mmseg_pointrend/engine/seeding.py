@@ -61,11 +61,7 @@ class _SeededBatches:
 
 
 def seed_everything(*key: int) -> None:
-    """Seed Python, NumPy and PyTorch, on every device.
-
-    Args:
-        *key (int): Non-negative numbers. Other numbers, or another order, give independent draws.
-    """
+    """Seed Python, NumPy and PyTorch by non-negative numbers; others give independent draws."""
     seeds = np.random.SeedSequence(key).generate_state(2, np.uint64)
     random.seed(int(seeds[0]))
     np.random.seed(int(seeds[0] >> 32))

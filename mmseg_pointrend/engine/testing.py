@@ -12,13 +12,13 @@ from mmseg.evaluation import IoUMetric
 
 from ..checkpoints.fitting import bare_segmentor, check_weights, read_checkpoint
 from ..checkpoints.loading import checkpoints_as_data
-from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
+from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
 from ..segmentors import use_label_segmentor
 from .alignment import warn_once_if_misaligned
-from .training import HOOKS, log_missing_parts
+from .training import log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
 LABEL_METRICS = ("IoUMetric", "BoundaryIoUMetric", "CityscapesMetric")
@@ -43,19 +43,16 @@ def run_test(
         cfg (Config): Config of the model and its data; changed in place.
         checkpoint (str): Checkpoint file.
         out (str, optional): Folder for the predicted label maps, PNG files of class indices. Files
-            there are replaced when all predictions are made. Defaults to None.
-        show_dir (str, optional): Folder for images painted with prediction and truth. Defaults to
-            None.
-        tta (bool): Whether to average predictions over the config's ``tta_pipeline``. Defaults to
-            False.
-        logits (bool): Whether to keep the config's own segmentor where only labels are scored.
-            Defaults to False: a PointRend model is asked for labels, which are the same.
-        dtype (str): Type to predict in, 'float32' or 'bfloat16'. Defaults to 'float32'.
-        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
-        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
-        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
-        report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`, which writes a
-            report. Defaults to None.
+            there are replaced when all predictions are made.
+        show_dir (str, optional): Folder for images painted with prediction and truth.
+        tta (bool): Whether to average predictions over the config's ``tta_pipeline``.
+        logits (bool): Whether to keep the config's own segmentor where only labels are scored,
+            instead of asking a PointRend model for labels, which are the same.
+        dtype (str): Type to predict in, 'float32' or 'bfloat16'.
+        channels_last (bool): Whether to use channels_last memory format.
+        allow_partial (bool): Whether to go on if the checkpoint lacks weights.
+        trust (bool): Whether to run code that checkpoints carry.
+        report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`.
 
     Returns:
         dict[str, float]: The metrics.
@@ -69,8 +66,7 @@ def run_test(
     for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
         if folder is not None:
             check_writable(folder, option)
-    metrics = cfg.get("test_evaluator") or []
-    metrics = [type_name(m) for m in ([metrics] if isinstance(metrics, dict) else metrics)]
+    metrics = [type_name(metric) for metric in parts(cfg.get("test_evaluator"))]
     if out is not None and "IoUMetric" not in metrics:
         raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
@@ -91,7 +87,7 @@ def run_test(
             if report is not None:  # not by the config in the work dir, which others may test again
                 runner.register_hook(report)
             dataset = runner.test_loop.dataloader.dataset
-        log_missing_parts(runner, "test_dataloader", HOOKS)
+        log_missing_parts(runner, "test_dataloader")
         warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         if out is None:
@@ -99,7 +95,9 @@ def run_test(
         _refuse_equal_names(dataset, out)
         # Each process of a distributed test writes the images that it has seen.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
-            _write_predictions(runner, partial)
+            # Not by the config in the work dir, as the folder goes.
+            metrics = runner.test_loop.evaluator.metrics
+            next(m for m in metrics if isinstance(m, IoUMetric)).output_dir = partial
             scores = runner.test()
             for path in Path(partial).iterdir():
                 os.replace(path, Path(out) / path.name)
@@ -121,14 +119,6 @@ def _average_augmented(cfg: Config) -> None:
         raise InputError("The config must have tta_pipeline and tta_model for --tta.")
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = dict(cfg.tta_model, module=cfg.model)
-
-
-def _write_predictions(runner: Runner, folder: str) -> None:
-    """Have IoUMetric write label maps; not by the config in the work dir, as ``folder`` goes."""
-    for metric in runner.test_loop.evaluator.metrics:
-        if isinstance(metric, IoUMetric):
-            metric.output_dir = folder
-            return
 
 
 def _refuse_equal_names(dataset: BaseDataset, out: str) -> None:

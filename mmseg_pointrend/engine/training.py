@@ -14,11 +14,11 @@ from ..datasets import check_data_settings
 from ..errors import InputError
 from ..files import check_writable
 
-# What configs/_base_/ names for a run, beside MMSegmentation's own parts.
+# What configs/_base_/ names for a run, beside MMSegmentation's own parts. MMSegInferencer looks for
+# LoadImageFromFile by name in test pipelines, so only training has LoadCheckedImage.
 HOOKS = ("DataCheckHook", "CheckpointCheckHook")
-TRAIN_HOOKS = ("InvalidLossHook", "IterationSeedHook")
-# MMSegInferencer looks for LoadImageFromFile by name in test pipelines, so only training has ours.
-TRAIN_TRANSFORMS, TRANSFORMS = ("LoadCheckedImage",), ("LoadCheckedAnnotations",)
+TEST_PARTS = (*HOOKS, "LoadCheckedAnnotations")
+TRAIN_PARTS = (*HOOKS, "InvalidLossHook", "IterationSeedHook", "LoadCheckedImage", TEST_PARTS[-1])
 
 
 def run_training(
@@ -46,9 +46,7 @@ def run_training(
         nn.Module: The trained model.
 
     Raises:
-        InputError: If data are missing, a name in the config is misspelled, a checkpoint cannot be
-            read or does not fit, the work dir cannot be written, or ``amp`` meets an optimizer
-            wrapper that it cannot replace.
+        InputError: If config, data, checkpoint, work dir or ``amp`` do not fit each other.
     """
     check_data_settings(cfg)
     if amp:
@@ -68,22 +66,15 @@ def run_training(
         with misspelled_names():
             runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
             _ = runner.train_loop, runner.val_loop  # built when they are first read
-        log_missing_parts(runner, "train_dataloader", HOOKS + TRAIN_HOOKS)
+        log_missing_parts(runner, "train_dataloader")
         return runner.train()
 
 
-def log_missing_parts(runner: Runner, loader: str, hooks: tuple[str, ...]) -> None:
-    """Say in one line which of this package's safeguards the config of a run does not name.
-
-    Args:
-        runner (Runner): The runner.
-        loader (str): Key of the data loader that runs.
-        hooks (tuple[str, ...]): Registered names of hooks.
-    """
+def log_missing_parts(runner: Runner, loader: str) -> None:
+    """Say in one line which of this package's hooks and transforms a run's config does not name."""
     named = _type_names([runner.cfg.get("custom_hooks"), runner.cfg.get(loader)])
     is_training = loader == "train_dataloader"
-    wanted = hooks + (TRAIN_TRANSFORMS if is_training else ()) + TRANSFORMS
-    missing = [name for name in wanted if name not in named]
+    missing = [n for n in (TRAIN_PARTS if is_training else TEST_PARTS) if n not in named]
     checkpoint = runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
     if is_training and "backend_args" not in checkpoint:
         missing.append("checkpoint.backend_args=dict(backend='whole')")

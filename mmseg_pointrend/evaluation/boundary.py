@@ -4,10 +4,9 @@ The letters used for shapes: H, W height and width of the image; K number of cla
 is an integer tensor (H, W) in which class c is written c + 1 and 0 means ignored: an ignored pixel
 belongs to no class, is never counted and makes no contour.
 
-The functions run on any device and handle all classes in one sweep over the map: a pixel lies
-within d pixels of the contour of its own mask exactly if the square of side 2d + 1 around it holds
-another label or reaches beyond the image. The square of a pixel holds one label alone exactly if
-its smallest and its largest label are the same.
+All classes are handled in one sweep over the map: a pixel lies within d pixels of the contour of
+its own mask exactly if the square of side 2d + 1 around it holds another label, so that its
+smallest and its largest label differ, or reaches beyond the image.
 """
 
 import math
@@ -19,27 +18,19 @@ from torch import Tensor
 
 
 def dilation_in_pixels(size: tuple[int, int], ratio: float) -> int:
-    """Convert a share of the image diagonal to pixels, at least one.
+    """Convert a share of the diagonal of an image, (H, W), to pixels, at least one.
 
-    Args:
-        size (tuple[int, int]): Height and width of the image in pixels.
-        ratio (float): The distance as a share of the image diagonal.
-
-    Returns:
-        int: The distance d in pixels, rounded as ``mask_to_boundary`` of the authors' code
-        (github.com/bowenc0221/boundary-iou-api) rounds it.
+    Rounded as by ``mask_to_boundary`` of github.com/bowenc0221/boundary-iou-api.
     """
-    height, width = size
-    return max(1, round(ratio * math.sqrt(height**2 + width**2)))
+    return max(1, round(ratio * math.hypot(*size)))
 
 
 def near_other_label(labels: Tensor, distances: Iterable[int]) -> dict[int, Tensor]:
     """Find the pixels that have a pixel of another label within a distance.
 
-    The distance is the chessboard distance, so two pixels that touch, at a side or a corner, lie
-    at distance 1. Ignored pixels count as no label: a mask that ends at them has no contour there,
-    but two classes on both sides of an ignored strip narrower than the distance are near each
-    other. The image border is not looked at; see :func:`near_image_border`.
+    The distance is the chessboard distance. Ignored pixels count as no label: a mask that ends at
+    them has no contour there, but two classes on both sides of an ignored strip narrower than the
+    distance are near each other. The image border is not looked at.
 
     Args:
         labels (Tensor): The label map, (H, W), any integer dtype; the smaller, the faster.
@@ -73,15 +64,7 @@ def near_other_label(labels: Tensor, distances: Iterable[int]) -> dict[int, Tens
 
 
 def near_image_border(labels: Tensor, distance: int) -> Tensor:
-    """Find the pixels whose square of side 2 * distance + 1 reaches beyond the image.
-
-    Args:
-        labels (Tensor): The label map, (H, W), of which only shape and device are read.
-        distance (int): Distance in pixels, positive. It may be larger than the image.
-
-    Returns:
-        Tensor: A mask (H, W) of dtype bool.
-    """
+    """Mask (H, W), bool, of the pixels of a map within a positive distance of its border."""
     near = torch.zeros_like(labels, dtype=torch.bool)
     near[:distance] = near[-distance:] = True
     near[:, :distance] = near[:, -distance:] = True
@@ -110,17 +93,9 @@ def count_overlap(label: Tensor, pred: Tensor, num_labels: int) -> Tensor:
 def count_overlap_in_bands(
     label: Tensor, pred: Tensor, bands: Sequence[Tensor], num_labels: int
 ) -> Tensor:
-    """Count as :func:`count_overlap` does, but only inside each of several nested bands.
+    """Count as :func:`count_overlap` does, (len(bands), 2, num_labels), inside each of some bands.
 
-    Args:
-        label (Tensor): The true labels, (H, W), integers in [0, num_labels).
-        pred (Tensor): The predicted labels, of the same shape and range.
-        bands (Sequence[Tensor]): Masks (H, W) of dtype bool, each inside the next.
-        num_labels (int): Number of labels, the 0 of ignored pixels included.
-
-    Returns:
-        Tensor: Intersections and unions in pixels, (len(bands), 2, num_labels), int64. Those of
-        label 0 carry no meaning.
+    The bands are masks (H, W) of dtype bool, each inside the next.
     """
     # Each pixel is counted once, in the ring between one band and the next; the rings inside a
     # band add up to the band. The last ring is what lies outside of all bands.

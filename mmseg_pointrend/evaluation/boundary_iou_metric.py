@@ -34,17 +34,13 @@ class BoundaryIoUMetric(BaseMetric):
     Trimap IoU at width w (Kohli et al., "Robust Higher Order Potentials for Enforcing Label
     Consistency", IJCV 2009) is the usual IoU over the pixels that have a true pixel of another
     class within chessboard distance w: at w = 1 one pixel on each side of a boundary. The image
-    border makes no band, since it is no boundary between two classes.
+    border makes no band.
 
-    Intersections and unions are summed over the data set for each class, as IoUMetric does, and
-    the mean is taken over the classes that occur; the others are nan in the table.
+    Intersections and unions are summed over the data set for each class, as in IoUMetric, and the
+    mean is taken over the classes that occur; the others are nan in the table. Pixels whose truth
+    is ``ignore_index`` are not scored and make no contour in truth or prediction.
 
-    Pixels whose truth is ``ignore_index`` are not scored and make no contour, neither in the truth
-    nor in the prediction: a prediction that is right at every scored pixel scores 100. Two classes
-    on both sides of an ignored strip are near each other if it is narrower than the distance.
-
-    The results are percentages: ``mBIoU`` and, for each width w, ``mIoU_{w}px``. The log shows the
-    same for each class.
+    The results are percentages: ``mBIoU`` and, for each width w, ``mIoU_{w}px``.
 
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
@@ -54,10 +50,7 @@ class BoundaryIoUMetric(BaseMetric):
         trimap_widths (Sequence[int]): Widths w of the bands in pixels. Defaults to
             (1, 2, 4, 8, 16).
         ignore_index (int): Label of the pixels that are not scored. Defaults to 255.
-        collect_device (str): Where results of different ranks are collected in distributed
-            evaluation, 'cpu' or 'gpu'. Defaults to 'cpu'.
-        prefix (str, optional): Put before the names of the results, with a slash. Defaults to
-            None.
+        collect_device, prefix: See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
         InputError: If both distances d are set, or a distance is not positive.
@@ -91,38 +84,31 @@ class BoundaryIoUMetric(BaseMetric):
 
         Args:
             data_batch (dict): The batch from the data loader, which is not read.
-            data_samples (Sequence[dict]): The outputs of the model: for each image
-                ``pred_sem_seg`` and ``gt_sem_seg`` whose ``data`` are labels, (1, H, W), of any
-                integer dtype or whole numbers in a float dtype, on any device.
+            data_samples (Sequence[dict]): For each image ``pred_sem_seg`` and ``gt_sem_seg`` whose
+                ``data`` are labels, (1, H, W), whole numbers of any dtype, on any device.
 
         Raises:
             InputError: If prediction and truth differ in size, or a scored pixel has a label that
                 is none of the classes.
         """
         for data_sample in data_samples:
-            pred = data_sample["pred_sem_seg"]["data"]
-            label = data_sample["gt_sem_seg"]["data"].to(pred.device)
+            (pred,) = data_sample["pred_sem_seg"]["data"]
+            (label,) = data_sample["gt_sem_seg"]["data"].to(pred.device)
             image = data_sample.get("img_path", "an image")
-            if pred.shape[-2:] != label.shape[-2:]:
-                sizes = f"{tuple(pred.shape[-2:])} and {tuple(label.shape[-2:])}"
+            if pred.shape != label.shape:
                 raise InputError(
-                    f"{image}: prediction and truth must be equally large, got {sizes}."
+                    f"{image}: prediction and truth must have the same size, got "
+                    f"{tuple(pred.shape)} and {tuple(label.shape)}."
                 )
-            pred = pred.reshape(pred.shape[-2:])
-            label = label.reshape(label.shape[-2:])
             with _one_thread():
                 self.results.append(self._count_image(label, pred, image))
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """Compute the metrics from the counts of all images.
+        """``mBIoU`` and ``mIoU_{w}px`` in percent, with two decimals; nan where nothing is scored.
 
         Args:
             results (list[Tensor]): Intersections and unions of each image, each
                 (1 + number of widths, 2, K), int64.
-
-        Returns:
-            dict[str, float]: ``mBIoU`` and ``mIoU_{w}px`` for each width, in percent with two
-            decimals; nan where no class has a pixel to score.
         """
         logger: MMLogger = MMLogger.get_current_instance()
         names = ["BIoU", *(f"IoU_{width}px" for width in self.trimap_widths)]
@@ -141,10 +127,7 @@ class BoundaryIoUMetric(BaseMetric):
         return {f"m{name}": mean for name, mean in zip(names, means, strict=True)}
 
     def _count_image(self, label: Tensor, pred: Tensor, image: str) -> Tensor:
-        """Intersections and unions, (1 + number of widths, 2, K), int64, on the CPU.
-
-        The first row is that of Boundary IoU, the others those of the bands.
-        """
+        """Intersections and unions of Boundary IoU and of the bands, int64, on the CPU."""
         num_classes = len(self.dataset_meta["classes"])
         ignored = label == self.ignore_index
         label = _encode(label, ignored, num_classes, f"{image}: the truth")
@@ -166,10 +149,7 @@ class BoundaryIoUMetric(BaseMetric):
 
 
 def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Tensor:
-    """Write class c as c + 1 and ignored pixels as 0, in the smallest dtype that holds them.
-
-    Eight bits are enough for most data sets and halve the time that sixteen take.
-    """
+    """Write class c as c + 1 and ignored pixels as 0, in the smallest, fastest dtype that fits."""
     labels = labels.masked_fill(ignored, 0)
     lowest, highest = (extreme.item() for extreme in torch.aminmax(labels))
     if not (lowest >= 0 and highest < num_classes):  # also true of nan
@@ -185,11 +165,9 @@ def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Ten
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run CPU operations in the calling thread.
-
-    Counting is about a hundred short operations. A second thread saves little, and beside busy
-    processes, such as data loading workers, waiting for it took up to twenty times as long.
-    """
+    """Run CPU operations in the calling thread."""
+    # Counting is a hundred short operations: a second thread saves little, and beside busy
+    # processes, such as data loading workers, waiting for it took up to twenty times as long.
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
