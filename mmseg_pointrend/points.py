@@ -10,6 +10,7 @@ pixels lies at (i + 0.5) / n. With ``align_corners=True`` they follow the conven
 reads a map must use the flag that the map was upsampled with, or it reads beside the points.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,6 +20,8 @@ from torch.nn import functional as F
 from .errors import InputError
 
 UNCERTAINTIES = ("margin", "prob_margin")
+# Pixels of a map that are classified at a time: so many fit a CPU's cache.
+PIXELS_AT_ONCE = 1 << 17
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
 Uncertainty = str | Callable[[Tensor], Tensor]
 
@@ -89,16 +92,8 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distinct(pixels: Tensor, number: Tensor) -> Tensor:
-    """Each of some pixels once, without sorting.
-
-    Args:
-        pixels (Tensor): Indices of pixels, (P,), int64.
-        number (Tensor): One int32 for each pixel there is, of which those at ``pixels`` are
-            overwritten by their places in the result.
-
-    Returns:
-        Tensor: The pixels, (Q,), int64, in any order.
-    """
+    """Each of (P,) pixels once, without sorting; in ``number``, which has an int32 for each pixel
+    there is, those at ``pixels`` become their places in the result."""
     places = torch.arange(len(pixels), dtype=torch.int32, device=pixels.device)
     # Of those that are the same pixel one's place stays, whichever; it speaks for the others.
     number.scatter_(0, pixels, places)
@@ -110,12 +105,7 @@ def distinct(pixels: Tensor, number: Tensor) -> Tensor:
 def point_neighbors(
     coords: Tensor, size: tuple[int, int], align_corners: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The four pixels of a map that a point is read from, bilinearly.
-
-    Args:
-        coords (Tensor): Points, (..., 2).
-        size (tuple[int, int]): (H, W) of the map.
-        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+    """The four pixels of an (H, W) map that (..., 2) points are read from, bilinearly.
 
     Returns:
         tuple[Tensor, Tensor]: Flat, row-major indices of the pixels, (..., 4), int64, and their
@@ -133,11 +123,6 @@ def axis_neighbors(
     coord: Tensor, length: int, align_corners: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The two pixels of an axis of a map that a coordinate is read from, linearly.
-
-    Args:
-        coord (Tensor): Coordinates, any shape.
-        length (int): Number of pixels of the axis.
-        align_corners (bool): As in :func:`point_sample`. Defaults to False.
 
     Returns:
         tuple[Tensor, Tensor]: The pixels, (..., 2), int64, and their weights, (..., 2), float32. A
@@ -209,6 +194,53 @@ def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
         second = torch.maximum(second, torch.minimum(best, other))
         best = torch.maximum(best, other)
     return best - second
+
+
+def classify_map(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Regions and margins, (H, W), of (C, H, W) logits.
+
+    A pixel's region is its label, of the smallest type that holds it. With one channel the logit's
+    sign counts for the margin and its sigmoid for the label: they divide the real line into three
+    regions.
+    """
+    if len(logits) == 1:
+        return _classify_binary(logits[0], threshold)
+    rows = max(1, PIXELS_AT_ONCE // logits.shape[2])
+    blocks = [_running_maxima(block) for block in logits.split(rows, dim=1)]
+    region, margin = map(torch.cat, zip(*blocks, strict=True))
+    return region, margin
+
+
+def classify_rows(rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Regions and margins, (P,), of (P, C) logits; see :func:`classify_map`."""
+    if rows.shape[1] == 1:
+        return _classify_binary(rows[:, 0], threshold)
+    best, label = rows.max(dim=1)
+    second = rows.scatter(1, label.unsqueeze(1), -math.inf).amax(dim=1)
+    return label.to(_region_dtype(rows.shape[1])), best - second
+
+
+def _running_maxima(logits: Tensor) -> tuple[Tensor, Tensor]:
+    # Channel by channel; topk and argmax go pixel by pixel, which takes many times as long.
+    best = logits[0].clone()
+    second = torch.full_like(best, -math.inf)
+    region = torch.zeros(best.shape, dtype=_region_dtype(len(logits)), device=best.device)
+    for label, other in enumerate(logits[1:], start=1):
+        # labels ascend, so that the last one to win is the largest
+        region = torch.maximum(region, (other > best).to(region.dtype).mul_(label))
+        second = torch.maximum(second, torch.minimum(best, other))
+        best = torch.maximum(best, other)
+    return region, best - second
+
+
+def _classify_binary(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    # Each region is an interval, so that interpolation between logits of a region stays inside.
+    region = (logits > 0).byte() + (logits.sigmoid() > threshold).byte()
+    return region, logits.abs()
+
+
+def _region_dtype(channels: int) -> torch.dtype:
+    return torch.uint8 if channels <= 256 else torch.int32
 
 
 def check_uncertainty(uncertainty: Uncertainty) -> Uncertainty:

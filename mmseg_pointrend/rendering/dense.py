@@ -11,18 +11,18 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..point_features import PointFeatures
 from ..points import Uncertainty, cell_coords, check_uncertainty, margins
-from .subdivision import Subdivision
+from .subdivision import Size, Subdivision
 
 PointHead = Callable[[Tensor, Tensor], Tensor]
+Levels = Tensor | Sequence[Tensor]
 
 
 class RenderStep(NamedTuple):
     """What one step of a rendering leaves."""
 
     logits: Tensor  # the map after the step, (B, C, H, W)
-    # Flat, row-major cells of that map that the point head has labeled, the least certain first,
-    # (B, N), int64. Under a min_margin N is the count of the image with the most such cells; in
-    # other images the last cells were left alone.
+    # Flat cells that the point head has labeled, the least certain first, (B, N), int64. Under a
+    # min_margin N is that of the image with the most; in others the last cells were left alone.
     index: Tensor
 
 
@@ -31,25 +31,20 @@ class DenseRenderer:
     """Coarse-to-fine rendering that keeps the logits of every pixel (PointRend, section 3.1).
 
     Each step upsamples the logits bilinearly, picks the least certain cells of the finer grid and
-    replaces their logits by those of the point head. This is the method as published: the reference
-    for every other way to the same labels.
+    replaces their logits by those of the point head.
 
     Args:
-        subdivision_steps (int, optional): Number of steps; see :class:`Subdivision`. A fixed number
-            is followed by one bilinear resize if the size still differs. Defaults to None: double
-            until the size asked for is reached.
-        subdivision_num_points (int, optional): Points of each step. Defaults to None: as many as
-            the stride-16 map of the rendered image has cells.
-        scale_factor (float): Growth of each step. Defaults to 2.
+        subdivision_steps (int, optional): As ``steps`` of :class:`Subdivision`. A fixed number is
+            followed by one bilinear resize if the size still differs. Defaults to None.
+        subdivision_num_points (int, optional): As ``num_points`` of it. Defaults to None.
+        scale_factor (float): As of it. Defaults to 2.
         uncertainty (str | Callable): ``'margin'``, ``'prob_margin'`` or a function, see
             :func:`~mmseg_pointrend.points.margins`. Defaults to 'margin'.
         min_margin (float, optional): Margin, in terms of ``uncertainty``, from which on points are
             left alone, so that easy images cost less. Defaults to None: always as many points.
-        align_corners (bool): How maps are upsampled and read; :class:`PointRendHead` passes its
-            own. Defaults to False.
-        point_features (PointFeatures, optional): What the point head sees at a point;
-            :class:`PointRendHead` passes its own. Defaults to None: the published method,
-            ``PointFeatures(1, align_corners)``.
+        align_corners (bool): How maps are upsampled and read. Defaults to False.
+        point_features (PointFeatures, optional): What the point head sees at a point. Defaults to
+            None: ``PointFeatures(1, align_corners)``. :class:`PointRendHead` passes both.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -76,18 +71,13 @@ class DenseRenderer:
         self.point_features = point_features or PointFeatures(align_corners=align_corners)
 
     def __call__(
-        self,
-        coarse_logits: Tensor,
-        fine_features: Tensor | Sequence[Tensor],
-        point_head: PointHead,
-        size: tuple[int, int],
+        self, coarse_logits: Tensor, fine_features: Levels, point_head: PointHead, size: Size
     ) -> Tensor:
         """Render logits.
 
         Args:
             coarse_logits (Tensor): (B, C, h, w) logits of the coarse head.
-            fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), of one level
-                or several.
+            fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), or levels.
             point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
                 points to (B, C, N) logits.
             size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
@@ -101,21 +91,14 @@ class DenseRenderer:
         logits = coarse_logits
         for step in self.steps(coarse_logits, fine_features, point_head, size):
             logits = step.logits
-        if logits.shape[-2:] != tuple(size):
-            logits = resize(logits, size, self.align_corners)
-        return logits
+        is_done = logits.shape[-2:] == tuple(size)
+        return logits if is_done else resize(logits, size, self.align_corners)
 
     def steps(
-        self,
-        coarse_logits: Tensor,
-        fine_features: Tensor | Sequence[Tensor],
-        point_head: PointHead,
-        size: tuple[int, int],
+        self, coarse_logits: Tensor, fine_features: Levels, point_head: PointHead, size: Size
     ) -> Iterator[RenderStep]:
-        """Render step by step, to see where the points fall; takes the arguments of a call.
-
-        A fixed number of steps may end on another size than ``size``.
-        """
+        """Render step by step, with the arguments of a call; a fixed number of steps may end on
+        another size than ``size``."""
         if isinstance(fine_features, Tensor):
             fine_features = (fine_features,)
         logits = coarse_logits

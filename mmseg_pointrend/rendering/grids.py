@@ -1,18 +1,18 @@
 """Grids whose pixels are looked up one by one.
 
-A rendering passes through a chain of grids, each finer than the one before. The first is a map; a
-pixel of any other is interpolated from four pixels of the grid before it, unless the point head has
-labeled it. So a pixel's logits can be found without building a single one of the maps.
+The first grid of a rendering is a map. A pixel of a finer one is interpolated from four pixels of
+the grid before it, unless the point head has labeled it.
 
 Shapes beside those of :mod:`mmseg_pointrend.points`:
-    P: pixels     R: rows of a table, each with the C channels of a pixel
+    P: pixels, as flat indices     R: rows of a table, each with the C channels of a pixel
 
-A pixel is a flat, row-major index, int64. A cell is the square between four neighboring pixels of
-the coarser grid. That grid is thought to be surrounded by copies of its border, so that an (h, w)
-grid has (h + 1) * (w + 1) cells and every pixel of a finer grid lies in one of them.
+A cell is the square between four neighboring pixels of the coarser grid, which is surrounded by
+copies of its border: an (h, w) grid has (h + 1) * (w + 1) cells, and every pixel of a finer grid
+lies in one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -62,16 +62,9 @@ class MapGrid:
 
 
 class FinerGrid:
-    """A grid that is interpolated from a coarser one, as F.interpolate does.
+    """A grid of ``size`` = (H, W) that F.interpolate would make of a part of a coarser one.
 
-    Args:
-        coarser (MapGrid | FinerGrid): The coarser grid.
-        size (tuple[int, int]): (H, W) of this grid.
-        align_corners (bool): As of :func:`torch.nn.functional.interpolate`.
-        like (Tensor): A (C, ...) tensor with the number of channels, device and dtype of the
-            logits.
-        window (Window, optional): The part of the coarser grid that this one covers. Defaults to
-            None: all of it.
+    ``like`` is a (C, ...) tensor with the device and dtype of the logits.
     """
 
     def __init__(
@@ -82,11 +75,9 @@ class FinerGrid:
         like: Tensor,
         window: Window | None = None,
     ) -> None:
-        self.coarser = coarser
-        self.size = size
-        self.channels = len(like)
-        self.window = window or Window(0, 0, *coarser.size)
+        self.coarser, self.size, self.channels = coarser, size, len(like)
         self.align_corners = align_corners
+        self.window = window or Window(0, 0, *coarser.size)
         self._y = _lay_out(self.window.height, size[0], align_corners, like)
         self._x = _lay_out(self.window.width, size[1], align_corners, like)
         # The four corners of a pixel's cell: what its row has and what its column has.
@@ -95,7 +86,12 @@ class FinerGrid:
         self._row_weights = self._y.weights[:, [0, 0, 1, 1]]
         self._column_weights = self._x.weights[:, [0, 1, 0, 1]]
         self._table = like.new_empty(0, self.channels)
-        self._row_of: Tensor | None = None
+
+    @cached_property
+    def _row_of(self) -> Tensor:
+        """Row of each pixel in the table, (H * W,), negative if there is none."""
+        count = self.size[0] * self.size[1]
+        return torch.full((count,), -1, dtype=torch.int32, device=self._table.device)
 
     def spread(self, cells: Tensor) -> Tensor:
         """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
@@ -131,9 +127,6 @@ class FinerGrid:
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Find pixels; see :meth:`MapGrid.locate`. Each is interpolated once."""
-        if self._row_of is None:
-            count = self.size[0] * self.size[1]
-            self._row_of = torch.full((count,), -1, dtype=torch.int32, device=pixels.device)
         row = self._row_of.take(pixels)
         missing = pixels.masked_select(row < 0)
         if len(missing):
@@ -144,7 +137,6 @@ class FinerGrid:
 
     def put(self, pixels: Tensor, rows: Tensor) -> None:
         """Give (P,) distinct pixels, none of which was located before, logits, (P, C)."""
-        self.locate(pixels[:0])
         self._append(pixels, [rows])
 
     def full(self) -> Tensor:
@@ -156,7 +148,7 @@ class FinerGrid:
             maps.flatten(1)[:, known] = self._table[self._row_of[known]].t()
         return maps
 
-    def _append(self, pixels: Tensor, portions: "Iterator[Tensor] | list[Tensor]") -> None:
+    def _append(self, pixels: Tensor, portions: Iterable[Tensor]) -> None:
         row = len(self._table)
         table = self._table.new_empty(row + len(pixels), self.channels)
         table[:row] = self._table
@@ -190,9 +182,8 @@ def _lay_out(source: int, target: int, align_corners: bool, like: Tensor) -> _Ax
         position = index * ((source - 1) / max(target - 1, 1))
     else:
         position = (index + 0.5) * (source / target) - 0.5
-    lower = position.floor()
-    weight = position - lower
-    cell = lower.long() + 1
+    weight = position - position.floor()
+    cell = position.floor().long() + 1
     ends = torch.stack((cell - 1, cell), dim=1).clamp_(0, source - 1)
     count = torch.bincount(cell, minlength=source + 1)
     first = count.cumsum(0) - count

@@ -1,37 +1,26 @@
 """Rendering of full-resolution labels at the cost of their boundaries.
 
-The labels are those of :class:`~mmseg_pointrend.rendering.DenseRenderer`, at every pixel; only the
-work is less. Each step of that renderer interpolates the logits of a finer grid and re-labels its N
-least certain pixels. Nearly all of the grid is neither near a boundary nor among the N. This is how
-to tell which part of it, without a look at its logits.
+The labels are those of :class:`~mmseg_pointrend.rendering.DenseRenderer`. Each of its steps
+interpolates the logits of a finer grid and re-labels its N least certain pixels. Most pixels are
+neither near a boundary nor among the N. This is how to tell which, without their logits.
 
-*A cell whose four corners agree is settled.* A pixel between four pixels of the coarser grid is a
-convex combination of them. Let k be the largest logit at all four, by a margin of at least m. For
-any other class j each corner has x_k - x_j >= m, and so has every combination of them: the pixels
-inside have label k and a margin of at least m. The smallest margin of the corners is a bound, from
-below, of the margins inside. A pixel that was not looked up passes its bound on to the next grid.
+*A cell whose four corners agree is settled.* A pixel is a convex combination of four pixels of the
+coarser grid. If k is the largest logit at all four, by a margin x_k - x_j >= m over any class j, so
+it is for every combination of them. So the smallest margin of the corners is a lower bound of
+the margins inside. A pixel that was not looked up passes its bound on to the next grid.
 
 *N least certain pixels are enough.* Look up the pixels of all mixed cells, those whose corners
-disagree; their labels are not known otherwise. If these are fewer than N, add the cells with the
-smallest bounds, one for each pixel that is missing. Let tau be the N-th smallest margin found. No
-pixel of a cell with a bound of at least tau can be among the N least certain; look up the cells
-with a bound below tau. The N smallest of all margins found are the N smallest there are: tau could
-only have become smaller.
+disagree. If these are fewer than N, add the cells with the smallest bounds, one for each pixel that
+is missing. Let tau be the N-th smallest margin found; then look up the cells with a bound below
+tau, as no other can have one of the N least certain pixels.
 
-*Logits are looked up, not kept.* A pixel's logits are those of the point head, or else interpolate
-four pixels of the coarser grid, which are found in the same way (:mod:`.grids`). The only maps of a
-grid's full size are its labels and its bounds.
+*Logits are looked up, not kept.* A pixel's logits are those of the point head, or interpolate four
+pixels of the coarser grid, found in the same way (:mod:`.grids`). The only maps of a grid's full
+size are its labels and its bounds.
 
-If the N pixels with the smallest gap between class *probabilities* are wanted, a margin of m
-between logits bounds that gap from below by (1 - e^-m) / (1 + (C - 1) e^-m). One channel, the logit
-x of a sigmoid, has the margin abs(x); its cells are settled if neither zero nor the threshold lies
-between the corners' logits. A resize at the end is one more step, without points.
-
-If most cells are mixed - logits of noise, or a first grid that is hardly larger than N - looking up
-single pixels costs more than it saves, and the grid is interpolated as a whole.
-
-A pixel's *region* is its label. With one channel the logit's sign counts for the margin and its
-sigmoid for the label: they divide the real line into three regions.
+A margin of m between logits bounds that between probabilities by (1 - e^-m) / (1 + (C - 1) e^-m).
+A resize at the end is one more step, without points. If many cells are mixed, as in noise, looking
+up single pixels costs more than it saves, and the grid is interpolated as a whole.
 """
 
 import math
@@ -43,15 +32,15 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import cell_coords, margins
-from .dense import DenseRenderer, PointHead, resize
+from ..points import cell_coords, classify_map, classify_rows, margins
+from .dense import DenseRenderer, Levels, PointHead, resize
 from .grids import FinerGrid, MapGrid, Window
+from .subdivision import Size
 
 # From this share of the cells on, a grid is interpolated as a whole.
 DENSE_SHARE = 0.25
-# Pixels of a map that are classified, and points that are labeled, at a time: what is at work then
-# fits a CPU's cache.
-PIXELS_AT_ONCE, POINTS_AT_ONCE = 1 << 17, 2048
+# Points that a CPU labels at a time: their hidden features fit its cache.
+POINTS_AT_ONCE = 2048
 # The bound of a cell whose corners differ in their region, below that of any other cell.
 MIXED = -1.0
 
@@ -59,7 +48,7 @@ MIXED = -1.0
 class Step(NamedTuple):
     """A step of the rendering."""
 
-    size: tuple[int, int]  # (height, width) of the finer grid
+    size: tuple[int, int]  # (H, W) of the finer grid
     num_points: int = 0  # how many of its pixels the point head labels
     window: Window | None = None  # the part of the coarser grid to enlarge, all of it if None
 
@@ -68,8 +57,8 @@ class Found(NamedTuple):
     """Pixels whose logits were looked up."""
 
     pixels: Tensor  # flat indices, (P,), int64
-    region: Tensor  # (P,)
-    margin: Tensor  # gaps between the two largest logits, (P,)
+    region: Tensor  # as of classify_rows, (P,)
+    margin: Tensor
     score: Tensor  # margins in terms of ``uncertainty``, which points are picked by, (P,)
 
     def join(self, other: "Found") -> "Found":
@@ -80,10 +69,9 @@ class Found(NamedTuple):
 class SparseRenderer:
     """Coarse-to-fine rendering of labels, without logits where there is no boundary.
 
-    The labels are those that the logits of a :class:`DenseRenderer` with the same settings have;
-    see this module for why. Pixels whose two largest logits differ by no more than rounding errors
-    are free to differ. With a function as ``uncertainty``, of which nothing is known between
-    pixels, the labels are taken from the logits of the dense renderer.
+    The labels are those of a :class:`DenseRenderer` with these settings, but for pixels whose two
+    largest logits differ by no more than rounding errors. With a function as ``uncertainty`` they
+    are taken from the logits of that renderer.
 
     Args:
         *args: As of :class:`DenseRenderer`.
@@ -118,26 +106,24 @@ class SparseRenderer:
     def __call__(
         self,
         coarse_logits: Tensor,
-        fine_features: Tensor | Sequence[Tensor],
+        fine_features: Levels,
         point_head: PointHead,
-        size: tuple[int, int],
+        size: Size,
         window: Window | None = None,
-        output_size: tuple[int, int] | None = None,
+        output_size: Size | None = None,
     ) -> Tensor:
         """Render labels.
 
         Args:
-            coarse_logits (Tensor): As of :class:`DenseRenderer`; half precision becomes float32.
-            fine_features (Tensor | Sequence[Tensor]): As of :class:`DenseRenderer`, any
-                floating-point type and layout.
-            point_head (Callable): As of :class:`DenseRenderer`; called with parts of an image's
-                points.
-            size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
+            coarse_logits (Tensor): As of :class:`DenseRenderer`, as the next three; half precision
+                becomes float32.
+            fine_features (Tensor | Sequence[Tensor]): Any floating-point type and layout.
+            point_head (Callable): Is called with parts of an image's points.
+            size (tuple[int, int]): (H, W) to render.
             window (Window, optional): Part of the rendering to keep, such as all but the padding.
                 Defaults to None: all of it.
-            output_size (tuple[int, int], optional): (height, width) that the logits of the window
-                are resized to, bilinearly, as MMSegmentation does to get back to the original
-                image. Defaults to None: as they are.
+            output_size (tuple[int, int], optional): (H, W) that the logits of the window are
+                resized to, bilinearly, before labels are taken. Defaults to None: not resized.
 
         Returns:
             Tensor: Labels, (B, H, W), int64.
@@ -165,17 +151,9 @@ class SparseRenderer:
             labels = labels > (0 if self.threshold < 0.5 else 1)
         return labels.long()
 
-    def _steps(
-        self,
-        coarse: tuple[int, int],
-        size: tuple[int, int],
-        window: Window,
-        output_size: tuple[int, int],
-    ) -> list[Step]:
-        subdivision = self.dense.subdivision
-        steps = [
-            Step(grid, subdivision.points(grid, size)) for grid in subdivision.sizes(coarse, size)
-        ]
+    def _steps(self, coarse: Size, size: Size, window: Window, output_size: Size) -> list[Step]:
+        plan = self.dense.subdivision
+        steps = [Step(grid, plan.points(grid, size)) for grid in plan.sizes(coarse, size)]
         if (steps[-1].size if steps else coarse) != size:
             steps.append(Step(size))
         if window != Window(0, 0, *size) or output_size != size:
@@ -206,7 +184,8 @@ class SparseRenderer:
                 points = found.pixels[self._least(found.score, step.num_points)]
             if len(points):
                 points = points.sort().values
-                rows = self._label(points, step.size, coarse, levels, point_head)
+                coords = cell_coords(points, step.size, self.dense.align_corners)
+                rows = self._label(coords, coarse, levels, point_head)
                 new_region, margin = classify_rows(rows, self.threshold)
                 _put(region, points, new_region)
                 _put(bound, points, margin)
@@ -217,9 +196,8 @@ class SparseRenderer:
     def _find(self, grid: FinerGrid, bound: Tensor, num_points: int) -> Found | None:
         """Look up the pixels of mixed cells and, among others, the ``num_points`` least certain
         pixels; None if they are so many that looking them up does not pay."""
-        channels = grid.channels
-        if self._uses_probabilities(channels):
-            bound = prob_margin_bound(bound, channels)
+        if self.dense.uncertainty == "prob_margin":
+            bound = prob_margin_bound(bound, grid.channels)
         bound = bound.flatten().clone()
         bound[grid.empty_cells()] = math.inf
         at_most = int(DENSE_SHARE * len(bound))
@@ -260,12 +238,9 @@ class SparseRenderer:
 
     def _score(self, logits: Tensor, margin: Tensor) -> Tensor:
         """What points are picked by, of (C, ...) logits with that ``margin``, (...)."""
-        if self._uses_probabilities(len(logits)):
-            return margins(logits.unsqueeze(0), self.dense.uncertainty).squeeze(0)
-        return margin
-
-    def _uses_probabilities(self, channels: int) -> bool:
-        return self.dense.uncertainty == "prob_margin" and channels > 1
+        if self.dense.uncertainty == "margin":
+            return margin
+        return margins(logits.unsqueeze(0), self.dense.uncertainty).squeeze(0)
 
     def _least(self, score: Tensor, num_points: int) -> Tensor:
         """Indices of the points among (P,) pixels."""
@@ -275,43 +250,18 @@ class SparseRenderer:
         return points
 
     def _label(
-        self,
-        points: Tensor,
-        size: tuple[int, int],
-        coarse: Tensor,
-        levels: Sequence[Tensor],
-        point_head: PointHead,
+        self, coords: Tensor, coarse: Tensor, levels: Sequence[Tensor], point_head: PointHead
     ) -> Tensor:
-        """Logits of the point head, (N, C), at pixels of a grid of ``size``."""
-        coords = cell_coords(points, size, self.dense.align_corners).unsqueeze(0)
+        """Logits of the point head, (N, C), at (N, 2) points of one image."""
         coarse, levels = coarse.unsqueeze(0), [level.unsqueeze(0) for level in levels]
-        at_once = POINTS_AT_ONCE if coords.device.type == "cpu" else len(points)
+        at_once = POINTS_AT_ONCE if coords.device.type == "cpu" else len(coords)
         parts = [
             point_head(*self.dense.point_features(levels, coarse, part)).squeeze(0).t()
-            for part in coords.split(at_once, dim=1)
+            for part in coords.unsqueeze(0).split(at_once, dim=1)
         ]
         rows = torch.cat(parts).to(coarse.dtype)
         _check_finite(rows, "logits of the point head")
         return rows
-
-
-def classify_map(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Regions, of the smallest type that holds them, and margins, (H, W), of (C, H, W) logits."""
-    if len(logits) == 1:
-        return _classify_binary(logits[0], threshold)
-    rows = max(1, PIXELS_AT_ONCE // logits.shape[2])
-    blocks = [_running_maxima(block) for block in logits.split(rows, dim=1)]
-    region, margin = map(torch.cat, zip(*blocks, strict=True))
-    return region, margin
-
-
-def classify_rows(rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Regions and margins, (P,), of (P, C) logits; see :func:`classify_map`."""
-    if rows.shape[1] == 1:
-        return _classify_binary(rows[:, 0], threshold)
-    best, label = rows.max(dim=1)
-    second = rows.scatter(1, label.unsqueeze(1), -math.inf).amax(dim=1)
-    return label.to(_region_dtype(rows.shape[1])), best - second
 
 
 def bound_cells(region: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
@@ -330,31 +280,10 @@ def bound_cells(region: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
 
 def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
     """Bounds of probability margins from those of logit margins. :data:`MIXED` stays negative."""
+    if channels == 1:
+        return bound  # margins() has no other for one channel
     ratio = torch.exp(-bound)
     return (1 - ratio) / (1 + (channels - 1) * ratio)
-
-
-def _running_maxima(logits: Tensor) -> tuple[Tensor, Tensor]:
-    # Channel by channel; topk and argmax go pixel by pixel, which takes many times as long.
-    best = logits[0].clone()
-    second = torch.full_like(best, -math.inf)
-    region = torch.zeros(best.shape, dtype=_region_dtype(len(logits)), device=best.device)
-    for label, other in enumerate(logits[1:], start=1):
-        # labels ascend, so that the last one to win is the largest
-        region = torch.maximum(region, (other > best).to(region.dtype).mul_(label))
-        second = torch.maximum(second, torch.minimum(best, other))
-        best = torch.maximum(best, other)
-    return region, best - second
-
-
-def _classify_binary(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    # Each region is an interval, so that interpolation between logits of a region stays inside.
-    region = (logits > 0).byte() + (logits.sigmoid() > threshold).byte()
-    return region, logits.abs()
-
-
-def _region_dtype(channels: int) -> torch.dtype:
-    return torch.uint8 if channels <= 256 else torch.int32
 
 
 def _surround(values: Tensor) -> Tensor:
@@ -364,7 +293,6 @@ def _surround(values: Tensor) -> Tensor:
 
 
 def _put(values: Tensor | None, pixels: Tensor, new: Tensor) -> None:
-    """Write (P,) new values into a map, if there is one."""
     if values is not None:
         values.view(-1).scatter_(0, pixels, new)
 

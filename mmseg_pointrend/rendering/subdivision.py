@@ -7,7 +7,7 @@ import torch
 from ..errors import InputError
 from ..points import as_length, stride16_cells
 
-# (height, width); symbols while a graph is made
+# (H, W); symbols while a graph is made
 Size = tuple[int | torch.SymInt, int | torch.SymInt]
 
 
@@ -16,8 +16,7 @@ class Subdivision:
     """The schedule of a coarse-to-fine rendering (PointRend, section 3.1, inference).
 
     Args:
-        steps (int, optional): Number of steps, each by ``scale_factor``. Defaults to None: as many
-            as it takes to reach the size asked for, the last one landing exactly on it.
+        steps (int, optional): Number of steps. Defaults to None: until the size asked for.
         num_points (int, optional): Points re-labeled at each step. Defaults to None: as many as the
             stride-16 map of the rendered image has cells. Never more than the grid has.
         scale_factor (float): Growth of height and width at each step, above 1. Defaults to 2.
@@ -43,15 +42,8 @@ class Subdivision:
             raise InputError(f"scale_factor must be a number > 1, got {self.scale_factor!r}.")
 
     def sizes(self, coarse: Size, target: Size) -> list[Size]:
-        """Sizes of the grids after each step.
-
-        Args:
-            coarse (tuple[int, int]): (height, width) of the coarse map.
-            target (tuple[int, int]): (height, width) asked for.
-
-        Returns:
-            list[tuple[int, int]]: One size a step. Without a fixed number of steps the last is
-            ``target``, or the list is empty if the coarse map has that size already.
+        """(H, W) of the grid after each step from a coarse map on; without a fixed number of steps
+        the last is ``target``.
 
         Raises:
             InputError: If the target is smaller than the coarse map.
@@ -67,7 +59,7 @@ class Subdivision:
         count = self.steps_needed if self.steps is None else self.steps
         sizes: list[Size] = []
         while (size != target) if count is None else (len(sizes) != count):
-            size = tuple(map(self._grown, size))
+            size = tuple(map(self._grow, size))
             if self.steps is None:
                 size = tuple(map(torch.sym_min, size, target))
             sizes.append(size)
@@ -75,14 +67,13 @@ class Subdivision:
             sizes[-1] = target  # a graph does not know that it is reached
         return sizes
 
-    def _grown(self, length: int | torch.SymInt) -> int | torch.SymInt:
+    def _grow(self, length: int | torch.SymInt) -> int | torch.SymInt:
         if self.scale_factor == int(self.scale_factor):
             return length * int(self.scale_factor)
         # at least one pixel more, so that factors close to 1 end as well
         return max(int(length * self.scale_factor), length + 1)
 
     def points(self, grid: Size, target: Size) -> int | torch.SymInt:
-        """Number of points to re-label on a ``grid`` of (height, width) on the way to
-        ``target``."""
+        """Number of points to re-label on a grid on the way to ``target``."""
         wanted = stride16_cells(target) if self.num_points is None else self.num_points
         return torch.sym_min(wanted, grid[0] * grid[1])
