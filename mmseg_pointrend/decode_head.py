@@ -24,14 +24,9 @@ from .errors import InputError
 from .image_branch import image_of
 from .losses import check_losses, point_losses
 from .point_features import pair_levels, pick_levels
+from .point_head import refuse_point_head_settings
 from .points import point_labels
 from .rendering import SparseRenderer, Window
-
-# Settings that MMSegmentation's PointHead reads from train_cfg and test_cfg: where ours are.
-POINT_HEAD_SETTINGS = {
-    **dict.fromkeys(("num_points", "oversample_ratio", "importance_sample_ratio"), "point_sampler"),
-    **dict.fromkeys(("subdivision_steps", "subdivision_num_points", "scale_factor"), "renderer"),
-}
 
 
 @MODELS.register_module()
@@ -228,7 +223,7 @@ class PointRendHead(BaseDecodeHead):
         """Raise an InputError where :meth:`predict` does."""
         if self.misfit is not None:
             raise InputError(self.misfit)
-        _refuse_point_head_settings(test_cfg)
+        refuse_point_head_settings(test_cfg)
 
     def loss(
         self,
@@ -250,7 +245,7 @@ class PointRendHead(BaseDecodeHead):
         Raises:
             InputError: If a head cannot be trained or ``train_cfg`` is that of a PointHead.
         """
-        _refuse_point_head_settings(train_cfg)
+        refuse_point_head_settings(train_cfg)
         check_trainable(self.coarse_head)
         check_losses(self)
         self.misfit = None
@@ -285,15 +280,6 @@ class PointRendHead(BaseDecodeHead):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         self.misfit = adapt_weights(self, state_dict, prefix)  # all loaders end here
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _refuse_point_head_settings(settings: dict | None) -> None:
-    """Refuse what MMSegmentation's PointHead has in train_cfg and test_cfg of the segmentor."""
-    for key in set(POINT_HEAD_SETTINGS).intersection(settings or ()):
-        raise InputError(
-            f"{key} in model.train_cfg or test_cfg is for MMSegmentation's PointHead; remove it, "
-            f"and set model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}."
-        )
 
 
 def input_size(img_meta: dict) -> tuple[int, int]:

@@ -11,6 +11,12 @@ from torch.nn import functional as F
 from .config import type_name
 from .errors import InputError
 
+# Settings that MMSegmentation's PointHead reads from train_cfg and test_cfg: where ours are.
+POINT_HEAD_SETTINGS = {
+    **dict.fromkeys(("num_points", "oversample_ratio", "importance_sample_ratio"), "point_sampler"),
+    **dict.fromkeys(("subdivision_steps", "subdivision_num_points", "scale_factor"), "renderer"),
+}
+
 
 class PointConv(nn.Conv1d):
     """A convolution of kernel size 1 over points whose features lie in rows of memory.
@@ -100,6 +106,19 @@ class PointMLP(BaseModule):
             if self.coarse_pred_each_layer:
                 x = _cat_channels(x, coarse_points)
         return self.fc_seg(x)
+
+
+def refuse_point_head_settings(settings: dict | None) -> None:
+    """Refuse what MMSegmentation's PointHead has in train_cfg and test_cfg of the segmentor.
+
+    Raises:
+        InputError: If ``settings``, one of these, has such a key; names the one to set instead.
+    """
+    for key in set(POINT_HEAD_SETTINGS).intersection(settings or ()):
+        raise InputError(
+            f"{key} in model.train_cfg or test_cfg is for MMSegmentation's PointHead; remove it, "
+            f"and set model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}."
+        )
 
 
 # At the root: MMEngine looks there whatever the default scope is.

@@ -334,13 +334,13 @@ def test_a_renderer_of_ones_own_tells_no_points(
 
 
 def test_logits_larger_than_the_image_are_brought_to_its_size(
-    tiny_config: Path, checkpoint: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tiny_config: Path, checkpoint: Path, image: np.ndarray
 ) -> None:
     """As SETRUPHead's of whole patches; EncoderDecoder resizes those of other heads, too."""
     inferencer = build(tiny_config, checkpoint)
     head = inferencer.predictor.model.decode_head
     larger = torch.randn(1, 6, 48, 50)  # than 41 rows, not than 53 columns
-    monkeypatch.setattr(head, "coarse_logits", lambda inputs: larger)
+    head.coarse_head.forward = lambda inputs: larger
     explanation = inferencer.explain(image)
     (result,) = inferencer.segment_batch([image], logits=True)
     assert result.logits.shape == (6, 41, 53)
