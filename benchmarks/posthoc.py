@@ -25,8 +25,8 @@ from mmseg_pointrend.errors import one_line_errors
 # (H, W, 3) BGR image and (C, H, W) probabilities -> (H, W) labels
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 TUNED_ON = 20
-GUIDED = dict(radius=(2, 4, 8, 16), epsilon=(1e-4, 1e-3, 1e-2))
-CRF = dict(spatial=(10, 30, 60), color=(5, 8, 13), weight=(4, 10))
+GUIDED = dict(radius=(4, 8, 16), epsilon=(1e-4, 1e-3))
+CRF = dict(spatial=(30, 50), color=(5, 8), weight=(4, 10))
 
 
 def guided_filter(
