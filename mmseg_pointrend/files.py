@@ -26,8 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The name is cut: with the suffix it may otherwise be longer than file systems allow.
-        partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-        partial.touch(exist_ok=False)
+        new = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
+        new.touch(exist_ok=False)
+        partial = new  # to be removed from here on
         yield partial
         os.replace(partial, path)
     except OSError as error:

@@ -35,9 +35,8 @@ class DataCheckHook(Hook):
     images (or as many as there are), after the first validation and after a test.
 
     Raises:
-        InputError: If the head and a data set differ in their number of classes; a loss cannot
-            train its head; a label is neither a class nor ``ignore_index``; images of a batch
-            differ in size; or training has labels of one class at most and the label files say why.
+        InputError: If one of these does not fit, or training has labels of one class at most and
+            the label files say why.
     """
 
     def __init__(self) -> None:

@@ -19,8 +19,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..checkpoints.fitting import bare_segmentor
 
-RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
-
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
@@ -111,4 +109,5 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
 def _computes_in_order(module: nn.Module) -> bool:
     if isinstance(module, ConvModule):
         return module.order[:2] == ("conv", "norm")
-    return type(module) in (nn.Sequential, ResNet, ResNetV1c, ResNetV1d, HRNet, *RESIDUAL_BLOCKS)
+    resnets = (ResNet, ResNetV1c, ResNetV1d, HRNet, BasicBlock, Bottleneck)
+    return type(module) in (nn.Sequential, *resnets)
