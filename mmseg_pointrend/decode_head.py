@@ -24,8 +24,8 @@ from .errors import InputError
 from .image_branch import image_of
 from .losses import check_losses, point_losses
 from .point_features import pair_levels, pick_levels
-from .points import point_labels
-from .rendering import SparseRenderer, Window
+from .points import Window, point_labels
+from .rendering import SparseRenderer
 
 # Settings that MMSegmentation's PointHead reads from train_cfg and test_cfg: where ours are.
 POINT_HEAD_SETTINGS = {
