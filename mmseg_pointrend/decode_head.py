@@ -25,8 +25,8 @@ from .image_branch import image_of
 from .losses import check_losses, point_losses
 from .point_features import pair_levels, pick_levels
 from .point_head import refuse_point_head_settings
-from .points import point_labels
-from .rendering import SparseRenderer, Window
+from .points import Window, point_labels
+from .rendering import SparseRenderer
 
 
 @MODELS.register_module()

@@ -12,6 +12,7 @@ reads a map must use the flag that the map was upsampled with, or it reads besid
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,20 @@ UNCERTAINTIES = ("margin", "prob_margin")
 PIXELS_AT_ONCE = 1 << 17
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
 Uncertainty = str | Callable[[Tensor], Tensor]
+
+
+class Window(NamedTuple):
+    """A part of a grid: its upper left pixel and its size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Cut the part out of a map of the grid, (..., H, W)."""
+        rows = slice(self.top, self.top + self.height)
+        return maps[..., rows, self.left : self.left + self.width]
 
 
 def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -87,7 +102,11 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     read = distinct(pixels.flatten(), number)
     row = torch.div(read, width, rounding_mode="floor")
     image = torch.div(row, height, rounding_mode="floor")
-    table = maps[image, :, row - image * height, read - row * width]
+    if batch == 1 and maps.is_contiguous():
+        # A channel at a time: neighboring pixels share a line of the cache.
+        table = maps[0].flatten(1).index_select(1, read).t().contiguous()
+    else:
+        table = maps[image, :, row - image * height, read - row * width]
     return table.to(dtype), number.take(pixels)
 
 

@@ -1,7 +1,6 @@
 """From a coarse map to a full-resolution one."""
 
 from .dense import DenseRenderer, RenderStep
-from .grids import Window
 from .sparse import SparseRenderer
 
-__all__ = ["DenseRenderer", "RenderStep", "SparseRenderer", "Window"]
+__all__ = ["DenseRenderer", "RenderStep", "SparseRenderer"]

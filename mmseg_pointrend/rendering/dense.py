@@ -76,7 +76,7 @@ class DenseRenderer:
         """Render logits.
 
         Args:
-            coarse_logits (Tensor): (B, C, h, w) logits of the coarse head.
+            coarse_logits (Tensor): Logits of the coarse head, (B, C, h, w).
             fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), or levels.
             point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
                 points to (B, C, N) logits.

@@ -19,25 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..points import distinct, rows_at
+from ..points import Window, distinct, rows_at
 from .dense import resize
 
 # Logits that a CPU interpolates at a time: so many fit its cache.
 LOGITS_AT_ONCE = 1 << 17
-
-
-class Window(NamedTuple):
-    """A part of a grid: its upper left pixel and its size."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, maps: Tensor) -> Tensor:
-        """Cut the part out of a map of the grid, (..., H, W)."""
-        rows = slice(self.top, self.top + self.height)
-        return maps[..., rows, self.left : self.left + self.width]
 
 
 class MapGrid:

@@ -32,9 +32,9 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import cell_coords, classify_map, classify_rows, margins
+from ..points import Window, cell_coords, classify_map, classify_rows, margins
 from .dense import DenseRenderer, Levels, PointHead, resize
-from .grids import FinerGrid, MapGrid, Window
+from .grids import FinerGrid, MapGrid
 from .subdivision import Size
 
 # From this share of the cells on, a grid is interpolated as a whole.

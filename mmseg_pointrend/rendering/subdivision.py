@@ -24,7 +24,7 @@ class Subdivision:
             A graph, whose sizes are symbols, cannot find out. Defaults to None: found out.
 
     Raises:
-        InputError: For arguments outside of these ranges.
+        InputError: If an argument is out of its range.
     """
 
     steps: int | None = None

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmseg_pointrend import DenseRenderer, SparseRenderer
-from mmseg_pointrend.points import margins
-from mmseg_pointrend.rendering import Window
+from mmseg_pointrend.points import Window, margins
 
 from .examples import holds_for
 

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmseg_pointrend.rendering.grids import FinerGrid, MapGrid, Window
+from mmseg_pointrend.points import Window
+from mmseg_pointrend.rendering.grids import FinerGrid, MapGrid
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 

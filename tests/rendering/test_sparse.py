@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmseg_pointrend import DenseRenderer, PointMLP, SparseRenderer
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.point_features import PointFeatures
-from mmseg_pointrend.rendering import Window
+from mmseg_pointrend.points import Window
 
 
 class RecordingHead:
