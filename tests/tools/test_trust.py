@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from malice import KINDS, spoil
+from mmengine.config import Config
 
 from mmseg_pointrend.checkpoints.fitting import load_weights, read_checkpoint
 from mmseg_pointrend.engine.retrofit import write_recipe
@@ -22,7 +23,7 @@ COMMANDS = {
     "init_cfg with a prefix": ("train", "neck.py"),
     "test": ("test", CONFIG, BAD, "--out", "out"),
     "convert": ("convert_checkpoint", BAD, "out.pth"),
-    "retrofit": ("retrofit", CONFIG, BAD, "--out", "new.py"),
+    "retrofit": ("retrofit", "coarse.py", BAD, "--out", "new.py"),
     "predict": ("predict", CONFIG, BAD, "image.png", "--out", "out"),
     "export": ("export", CONFIG, BAD, "--out", "out.onnx"),
 }
@@ -37,7 +38,10 @@ model = dict({part}=dict(init_cfg=init_cfg))
 
 @pytest.fixture(autouse=True)
 def _configs(tiny_config: Path, tmp_path: Path) -> None:
-    """Configs of which a part starts from the weights in bad.pth."""
+    """Configs of a coarse model, and of models of which a part starts from bad.pth."""
+    coarse = Config.fromfile(tiny_config)
+    coarse.model.decode_head = dict(coarse.model.decode_head.coarse_head, num_classes=6)
+    coarse.dump(tmp_path / "coarse.py")
     for part, more in (("backbone", "_delete_=True"), ("neck", "prefix='neck'")):
         text = INIT_CFG.format(config=tiny_config, part=part, bad=tmp_path / "bad.pth", more=more)
         (tmp_path / f"{part}.py").write_text(text)
@@ -90,9 +94,7 @@ def test_resuming_runs_no_config_that_a_checkpoint_carries(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_functions_refuse_code(
-    tiny_config: Path, checkpoint: Path, tmp_path: Path, kind: str
-) -> None:
+def test_the_functions_refuse_code(checkpoint: Path, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "touched"
     bad = spoil(checkpoint, tmp_path / "bad.pth", target, kind)
     # torch.load reads no plain pickle, whoever made it
@@ -100,7 +102,7 @@ def test_the_functions_refuse_code(
     for call in (
         lambda: read_checkpoint(bad),
         lambda: load_weights(torch.nn.Linear(1, 1), bad),
-        lambda: write_recipe(tiny_config, bad, tmp_path / "new.py"),
+        lambda: write_recipe(tmp_path / "coarse.py", bad, tmp_path / "new.py"),
     ):
         with pytest.raises(ValueError, match=expected):
             call()
