@@ -46,9 +46,9 @@ else:
     from .engine.saving import WholeFileBackend
     from .engine.seeding import IterationSeedHook
     from .evaluation import BoundaryIoUMetric
-    from .image_branch import ImageBranch
-    from .losses import BinaryDiceLoss
     from .models.backbones import EfficientNetLite
+    from .models.image_branch import ImageBranch
+    from .models.losses import BinaryDiceLoss
     from .point_features import PointFeatures
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin

@@ -10,7 +10,9 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from .checkpoints.fitting import adapt_weights
-from .coarse_heads import (
+from .config import build_part, takes
+from .errors import InputError
+from .models.coarse_heads import (
     build_coarse_head,
     check_trainable,
     coarse_losses,
@@ -19,10 +21,8 @@ from .coarse_heads import (
     refuse_disagreement,
     within,
 )
-from .config import build_part, takes
-from .errors import InputError
-from .image_branch import image_of
-from .losses import check_losses, point_losses
+from .models.image_branch import image_of
+from .models.losses import check_losses, point_losses
 from .point_features import pair_levels, pick_levels
 from .point_head import refuse_point_head_settings
 from .points import Window, point_labels
@@ -272,7 +272,7 @@ class PointRendHead(BaseDecodeHead):
             batch_data_samples (list[SegDataSample]): Labels, one for each image.
 
         Returns:
-            dict[str, Tensor]: See :func:`~mmseg_pointrend.losses.point_losses`.
+            dict[str, Tensor]: See :func:`~mmseg_pointrend.models.losses.point_losses`.
         """
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         return point_losses(self, point_logits, point_labels(labels, points, self.align_corners))

@@ -16,9 +16,7 @@ from mmseg_pointrend import (
     PointRendHead,
     SparseRenderer,
 )
-from mmseg_pointrend import (
-    segmentors as segmentor,
-)
+from mmseg_pointrend import segmentors as segmentor
 from mmseg_pointrend.segmentors import FLIPPED, use_label_segmentor
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pointrend_r18_shapes.py"

@@ -13,9 +13,9 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..coarse_heads import CascadeHead, coarse_output, logit_map
 from ..config import parts, read_config, type_name
 from ..errors import InputError
+from ..models.coarse_heads import CascadeHead, coarse_output, logit_map
 from ..point_features import as_levels
 
 # Where a config does not say how large training crops are.

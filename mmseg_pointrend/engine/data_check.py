@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.fitting import bare_segmentor
 from ..errors import InputError
-from ..losses import check_losses
+from ..models.losses import check_losses
 
 # Training images after which labels that never occurred are reported.
 NUM_IMAGES = 200

@@ -10,8 +10,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..coarse_heads import classifies_masks
 from ..errors import InputError
+from ..models.coarse_heads import classifies_masks
 from ..rendering.subdivision import Subdivision
 from .coarse_model import Offer, failing
 

@@ -18,8 +18,8 @@ from ..checkpoints.loading import checkpoints_as_data
 from ..config import type_name, with_own_import
 from ..errors import InputError
 from ..files import replacing
-from ..image_branch import ImageBranch
-from ..losses import can_train_points
+from ..models.image_branch import ImageBranch
+from ..models.losses import can_train_points
 from ..points import stride16_cells
 from .coarse_model import Level, Offer, build_coarse_model, find_offer, read_model_config
 from .proof import prove

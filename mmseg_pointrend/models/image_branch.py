@@ -12,8 +12,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .errors import InputError
-from .point_features import as_levels
+from ..errors import InputError
+from ..point_features import as_levels
 
 
 @MODELS.register_module(name="WithImage")

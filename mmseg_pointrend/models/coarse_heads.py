@@ -22,7 +22,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import InputError
+from ..errors import InputError
 from .losses import any_label
 
 # What a coarse head has in common with the PointRendHead that it belongs to.

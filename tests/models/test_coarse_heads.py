@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmseg_pointrend import InputError, PointRendHead
-from mmseg_pointrend.coarse_heads import coarse_losses, logit_map, within
+from mmseg_pointrend.models.coarse_heads import coarse_losses, logit_map, within
 
 ModelCfg = Callable[..., ConfigDict]
 MakeSamples = Callable[..., list[SegDataSample]]

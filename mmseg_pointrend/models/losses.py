@@ -10,8 +10,8 @@ from mmseg.models.losses.lovasz_loss import lovasz_hinge
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .config import takes
-from .errors import InputError
+from ..config import takes
+from ..errors import InputError
 
 # Losses of MMSegmentation that one channel cannot train with, and what takes their place: Dice and
 # Tversky compare channel 0 with the background, the others apply a softmax, which is 1 everywhere.

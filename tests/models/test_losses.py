@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.losses import BinaryDiceLoss, can_train_points, check_losses
+from mmseg_pointrend.models.losses import BinaryDiceLoss, can_train_points, check_losses
 
 ModelCfg = Callable[..., ConfigDict]
 
