@@ -74,10 +74,10 @@ def save_weights(cfg: Config, path: Path) -> Path:
         features = model.eval().extract_feat(images)
         for layer in (head.coarse_head.conv_seg, head.point_head.fc_seg):
             layer.weight.normal_()
-        coarse = head.coarse_logits(features)
-        head.coarse_head.conv_seg.bias -= coarse.mean(dim=(0, 2, 3))
-        points = head.point_head(features[0].flatten(2), head.coarse_logits(features).flatten(2))
-        head.point_head.fc_seg.bias -= points.mean(dim=(0, 2))
+        head.coarse_head.conv_seg.bias -= head.coarse_logits(features).mean(dim=(0, 2, 3))
+        coarse, coords = head.coarse_logits(features), torch.rand(4, 500, 2)
+        seen = head.point_features(head.fine_features(features), coarse, coords)
+        head.point_head.fc_seg.bias -= head.point_head(*seen).mean(dim=(0, 2))
     torch.save(dict(state_dict=model.state_dict()), path)
     return path
 

@@ -72,15 +72,7 @@ def check_weights(
     allow_partial: bool = False,
     fresh_point_head: bool = False,
 ) -> None:
-    """Refuse weights that would leave a part of a model as it was initialized.
-
-    Args:
-        model, state_dict, path, fresh_point_head: See :func:`find_misfit`.
-        allow_partial (bool): Whether to warn instead. Defaults to False.
-
-    Raises:
-        InputError: If weights are missing, have another shape or no place in the model.
-    """
+    """Raise an InputError, or with ``allow_partial`` warn, about what :func:`find_misfit` finds."""
     misfit = find_misfit(model, state_dict, path, fresh_point_head=fresh_point_head)
     if misfit is not None and allow_partial:
         print_log(misfit, logger="current", level=logging.WARNING)
@@ -92,15 +84,12 @@ def check_weights(
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU without running code that it may carry.
+    """Read a checkpoint to the CPU, with its weights under ``'state_dict'``.
 
     Args:
         path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
             address, whatever MMEngine's ``load_from`` takes.
-        trust (bool): Whether to run the code all the same. Defaults to False.
-
-    Returns:
-        dict: The checkpoint, with its weights under ``'state_dict'``.
+        trust (bool): Whether to run code that it may carry. Defaults to False.
 
     Raises:
         InputError: If the file is missing, is no checkpoint, or, as :class:`RefusedCheckpoint`, if
@@ -137,11 +126,7 @@ def load_weights(
     check_weights(model, checkpoint["state_dict"], path, allow_partial)
     expected = bare_segmentor(model).state_dict()
     weights = _renamed(checkpoint["state_dict"], expected)
-    fitting = {
-        name: weight
-        for name, weight in weights.items()
-        if name in expected and weight.shape == expected[name].shape
-    }
+    fitting = {k: w for k, w in weights.items() if k in expected and w.shape == expected[k].shape}
     bare_segmentor(model).load_state_dict(fitting, strict=False)
     if allow_partial:
         accept_misfits(model)
@@ -149,16 +134,10 @@ def load_weights(
 
 
 def adapt_weights(head: nn.Module, state_dict: dict[str, Tensor], prefix: str) -> str | None:
-    """Rename the weights of a PointRendHead in a checkpoint that is about to be loaded.
+    """Rename the weights of a PointRendHead, those below ``prefix``, in a checkpoint that is about
+    to be loaded; returns the head's new ``misfit``.
 
-    Args:
-        head (nn.Module): The head, with a ``misfit``.
-        state_dict (dict[str, Tensor]): Weights of a model; changed in place, as the parts of the
-            head are handed the same dictionary.
-        prefix (str): What the names of the head's weights begin with.
-
-    Returns:
-        str | None: The head's new ``misfit``.
+    They are changed in place, as the parts of the head are handed the same dictionary.
     """
     weights, layout = to_own_layout(state_dict, prefix)
     state_dict.clear()

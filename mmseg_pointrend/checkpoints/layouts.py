@@ -16,15 +16,8 @@ class Layout(Enum):
 
 
 def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> Layout | None:
-    """Tell how the weights of a decode head are named.
-
-    Args:
-        weights (Mapping[str, object]): Weights of a model by name.
-        prefix (str): What the names of the head begin with. Defaults to 'decode_head.'.
-
-    Returns:
-        Layout: The layout, or None if there are no weights of a head.
-    """
+    """Tell how the weights of a decode head, those below ``prefix``, are named; None if there are
+    none."""
     parts = {
         name.removeprefix(prefix).partition(".")[0] for name in weights if name.startswith(prefix)
     }
@@ -40,26 +33,21 @@ def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> 
 def to_own_layout(
     weights: Mapping[str, Weight], prefix: str = "decode_head."
 ) -> tuple[dict[str, Weight], Layout | None]:
-    """Rename the weights of a decode head as :class:`PointRendHead` has them.
-
-    Args:
-        weights (Mapping[str, Any]): Weights of a model by name, in any layout.
-        prefix (str): What the names of the head begin with. Defaults to 'decode_head.'.
+    """Rename the weights of a decode head, those below ``prefix``, as :class:`PointRendHead` has
+    them.
 
     Returns:
         tuple[dict[str, Any], Layout | None]: The same weights under our names, in their order, and
         the layout that they had.
     """
-    layout = head_layout(weights, prefix)
+    layout, renames = head_layout(weights, prefix), {}
     if layout is Layout.CASCADE:
         # A PointHead classifies by fc_seg; the conv_seg of its base class is of no use.
-        kept = {k: v for k, v in weights.items() if not k.startswith(f"{prefix}1.conv_seg.")}
+        weights = {k: v for k, v in weights.items() if not k.startswith(f"{prefix}1.conv_seg.")}
         renames = {f"{prefix}0.": f"{prefix}coarse_head.", f"{prefix}1.": f"{prefix}point_head."}
     elif layout is Layout.COARSE:
-        kept, renames = dict(weights), {prefix: f"{prefix}coarse_head."}
-    else:
-        kept, renames = dict(weights), {}
-    return {_rename(name, renames): weight for name, weight in kept.items()}, layout
+        renames = {prefix: f"{prefix}coarse_head."}
+    return {_rename(name, renames): weight for name, weight in weights.items()}, layout
 
 
 def _rename(name: str, renames: Mapping[str, str]) -> str:

@@ -33,16 +33,10 @@ _lock = threading.Lock()
 def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     """Have MMEngine read checkpoints with :func:`read_data` in the block.
 
-    By itself it unpickles what it loads, with all the code that may be in it: downloads always, and
-    in OneDL's distribution every file that cannot be read as data. This covers ``load_from``,
-    ``--resume``, ``init_cfg`` of any part of a model and whatever else goes through MMEngine's
-    ``CheckpointLoader``, other than loaders that a user registered.
-
-    Args:
-        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
-
-    Raises:
-        InputError: In the block, if a checkpoint cannot be read or would run code.
+    By itself it unpickles downloads, and in OneDL's distribution every file that cannot be read as
+    data, with all the code that may be in them. This covers ``load_from``, ``--resume``,
+    ``init_cfg`` and whatever else goes through its ``CheckpointLoader``, other than loaders that a
+    user registered. With ``trust`` code may run; without it is an InputError.
     """
     token = _trust.set(trust)
     with _lock:
@@ -77,19 +71,8 @@ def load_from_data(filename: str, map_location: Any = None) -> Any:
 
 
 def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool = False) -> Any:
-    """Load a checkpoint from wherever MMEngine's loaders do, as data.
-
-    Args:
-        filename (str | Path): A file, a URL or a name of a model zoo.
-        map_location (Any): Where tensors go, as of ``torch.load``. Defaults to 'cpu'.
-        trust (bool): Whether to run the code that it may carry. Defaults to False.
-
-    Returns:
-        Any: See :func:`~mmseg_pointrend.checkpoints.reading.read_data`.
-
-    Raises:
-        InputError: If it cannot be had or read, or would run code.
-    """
+    """Load a checkpoint from wherever MMEngine's loaders do, a file, a URL or a name of a model
+    zoo, as :func:`~mmseg_pointrend.checkpoints.reading.read_data` does."""
     scheme, is_address, name = str(filename).partition("://")
     if not is_address:
         return read_data(filename, trust, map_location)
@@ -113,15 +96,8 @@ def load_checkpoint(filename: str | Path, map_location: Any = "cpu", trust: bool
 def download(url: str, sha256: str | None = None) -> Path:
     """Fetch a file once, into ``torch.hub.get_dir()``, which the variable TORCH_HOME moves.
 
-    Args:
-        url (str): Its address.
-        sha256 (str, optional): The first digits of its SHA-256. Defaults to None: any content.
-
-    Returns:
-        Path: The file, whole.
-
-    Raises:
-        InputError: If it cannot be fetched, or has another SHA-256.
+    Raises an InputError if it cannot be fetched, or its SHA-256 begins with other digits than
+    ``sha256``.
     """
     name = os.path.basename(urlparse(url).path)
     if name in ("", ".", ".."):

@@ -29,11 +29,7 @@ def read_data(
     Args:
         path (str | Path): The file.
         trust (bool): Whether to run the code all the same. Defaults to False.
-        map_location (str | torch.device): Where tensors go, as of ``torch.load``. Defaults to
-            'cpu'.
-
-    Returns:
-        Any: The content: tensors, numbers, text, containers of them and what MMEngine writes.
+        map_location (str | torch.device): As of ``torch.load``. Defaults to 'cpu'.
 
     Raises:
         InputError: If the file is missing, is no such file, or, as :class:`RefusedCheckpoint`, if
@@ -46,50 +42,35 @@ def read_data(
         with _mmengine_globals():
             return torch.load(path, map_location=map_location, weights_only=not trust)
     except Exception as error:  # bytes that were never a pickle end in any error there is
-        code = _code_asked_for(error)
-        if code is not None:
+        code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
+        if code:
             raise RefusedCheckpoint(
-                f"{path} is refused: reading it would run {code}, and a checkpoint is data. If you "
-                "trust those who made it, pass --trust-checkpoint (in Python trust=True)."
+                f"{path} is refused: reading it would run {code[1]}, and a checkpoint is data. If "
+                "you trust those who made it, pass --trust-checkpoint (in Python trust=True)."
             ) from error
         raise InputError(
             f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."
         ) from error
 
 
-def trust_mmengine_checkpoints() -> None:
-    """Let ``torch.load`` read what MMEngine saves, in the whole process and from now on.
-
-    Since PyTorch 2.6 it reads only tensors and classes that it was told to be harmless. MMEngine up
-    to 0.10.7 does not tell it, and cannot read back its own checkpoints. Call this before
-    MMEngine's own functions load one, as ``init_model``; :func:`read_data` does without.
-    """
-    torch.serialization.add_safe_globals(_harmless_globals())
-
-
 @contextmanager
 def _mmengine_globals() -> Iterator[None]:
-    """Let ``torch.load`` read what MMEngine saves in the block."""
-    with _safe_globals_lock:  # PyTorch keeps one list for all threads
-        known = torch.serialization.get_safe_globals()
-        new = [item for item in _harmless_globals() if item not in known]
-        with torch.serialization.safe_globals(new):
-            yield
-
-
-def _harmless_globals() -> list:
-    """What MMEngine writes into a checkpoint beside tensors: its log of scalars, NumPy numbers."""
+    """Let ``torch.load`` read what MMEngine saves beside tensors: its log, NumPy numbers."""
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
-    return [
+    harmless = [
         HistoryBuffer,
         np.ndarray,
         np.dtype,
         multiarray._reconstruct,
         multiarray.scalar,
-        *dtypes,
+        *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
         (_history_buffer_method, "builtins.getattr"),
     ]
+    with _safe_globals_lock:  # PyTorch keeps one list for all threads
+        known = torch.serialization.get_safe_globals()
+        new = [item for item in harmless if item not in known]
+        with torch.serialization.safe_globals(new):
+            yield
 
 
 def _history_buffer_method(owner: type, name: str) -> Any:
@@ -98,12 +79,6 @@ def _history_buffer_method(owner: type, name: str) -> Any:
         # in the words that PyTorch has for what it refuses itself
         raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {name}")
     return getattr(owner, name)
-
-
-def _code_asked_for(error: Exception) -> str | None:
-    """Name of the function or class that a file asked for and is not given, if that was it."""
-    found = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
-    return found and found[1]
 
 
 def _reason(error: Exception) -> str:

@@ -12,22 +12,11 @@ from .loading import download
 PACKAGE = Path(__file__).parents[1]
 # Built packages carry the zoo in .mim; in the repository it lies beside the package.
 ROOT = PACKAGE / ".mim" if (PACKAGE / ".mim" / "model-index.yml").is_file() else PACKAGE.parent
-INDEX = "model-index.yml"
 
 
 def find_config(model: str | Path) -> Path:
-    """Find the config of a model.
-
-    Args:
-        model (str | Path): Name of a model of the zoo, such as 'pointrend_r50_cityscapes', or path
-            of a config file.
-
-    Returns:
-        Path: The config file.
-
-    Raises:
-        InputError: If there is none; names the models that are called nearly so.
-    """
+    """Find the config file of a model by its name in the zoo, such as 'pointrend_r50_cityscapes',
+    or its own path; an InputError names the models that are called nearly so."""
     path, name = Path(model), str(model)
     if path.is_file():
         return path
@@ -44,31 +33,17 @@ def find_config(model: str | Path) -> Path:
 
 
 def fetch_weights(name: str) -> Path:
-    """Fetch the published weights of a model of the zoo, once; see :func:`download`.
-
-    Args:
-        name (str): Name of the model.
-
-    Returns:
-        Path: The checkpoint file.
-
-    Raises:
-        InputError: If no weights of it are published, or they cannot be fetched whole.
-    """
-    url = _published().get(name)
-    if url is None:
-        raise InputError(f"{name}: no weights of it are published; name a checkpoint file.")
-    # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
-    digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-    return download(url, digits and digits[1])
-
-
-def _published() -> dict[str, str]:
-    """Where the weights of models are, by name."""
-    index = yaml.safe_load((ROOT / INDEX).read_text())
+    """Fetch the published weights of a model of the zoo, once, by its name; an InputError if there
+    are none, or they cannot be fetched whole."""
+    index = yaml.safe_load((ROOT / "model-index.yml").read_text())
     models = [
         model
         for part in index["Import"]
         for model in yaml.safe_load((ROOT / part).read_text())["Models"]
     ]
-    return {model["Name"]: model["Weights"] for model in models if "Weights" in model}
+    url = {model["Name"]: model.get("Weights") for model in models}.get(name)
+    if url is None:
+        raise InputError(f"{name}: no weights of it are published; name a checkpoint file.")
+    # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
+    return download(url, digits and digits[1])

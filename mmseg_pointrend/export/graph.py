@@ -19,15 +19,9 @@ Size = Sequence[int | torch.SymInt]
 
 
 class Resize(NamedTuple):
-    """How a test pipeline resizes images.
+    """How a test pipeline resizes images."""
 
-    Attributes:
-        scale (tuple[int, int]): (width, height); with ``keep_ratio`` the largest size, either way
-            round.
-        keep_ratio (bool): Whether the ratio of width and height is kept.
-    """
-
-    scale: tuple[int, int]
+    scale: tuple[int, int]  # (width, height); with keep_ratio the largest size, either way round
     keep_ratio: bool
 
     def size(self, size: Size) -> Size:
@@ -66,27 +60,23 @@ class PixelGraph(nn.Module):
         self, model: EncoderDecoder, resize: Resize | None = None, logits: bool = False
     ) -> None:
         super().__init__()
-        if not isinstance(model, EncoderDecoder):
-            raise InputError(f"model must be an EncoderDecoder, got a {type(model).__name__}.")
+        preprocessor = model.data_preprocessor
+        for part, kind in ((model, EncoderDecoder), (preprocessor, SegDataPreProcessor)):
+            if not isinstance(part, kind):
+                raise InputError(
+                    f"An export needs a model with {kind.__name__}, got {type(part).__name__}."
+                )
         if model.test_cfg.get("mode", "whole") != "whole":
             raise InputError(
                 f"model.test_cfg.mode must be 'whole' for an export, got {model.test_cfg.mode!r}; "
                 "set --cfg-options model.test_cfg.mode=whole."
-            )
-        preprocessor = model.data_preprocessor
-        if not isinstance(preprocessor, SegDataPreProcessor):
-            raise InputError(
-                "model.data_preprocessor must be a SegDataPreProcessor for an export, got a "
-                f"{type(preprocessor).__name__}."
             )
         if "size" in (preprocessor.test_cfg or {}):
             raise InputError(
                 "model.data_preprocessor.test_cfg must pad by size_divisor for an export, got "
                 f"size={preprocessor.test_cfg['size']}."
             )
-        self.model = model
-        self.resize = resize
-        self.logits = logits
+        self.model, self.resize, self.logits = model, resize, logits
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Segment images.
@@ -98,25 +88,25 @@ class PixelGraph(nn.Module):
             Tensor | tuple[Tensor, Tensor]: Labels, (B, H, W), int64; with ``logits`` also the
             logits, (B, C, H, W), float32.
         """
-        size = images.shape[-2:]
         pixels = images.float()
         if self.resize is not None:
             pixels = self.resize.resized(pixels)
-        network_size = pixels.shape[-2:]
         inputs = self.prepare(pixels)
         padded = tuple(inputs.shape[-2:])
         logits = self.model.encode_decode(inputs, [dict(img_shape=padded, pad_shape=padded)])
-        logits = logits[..., : network_size[0], : network_size[1]].float()
+        logits = logits[..., : pixels.shape[-2], : pixels.shape[-1]].float()
         if self.resize is not None:
-            logits = _interpolate(logits, size, self.model.align_corners)
-        labels = self._labels(logits)
+            logits = _interpolate(logits, images.shape[-2:], self.model.align_corners)
+        if logits.shape[1] > 1:
+            labels = logits.argmax(dim=1)
+        else:
+            labels = (logits.squeeze(1).sigmoid() > self.model.decode_head.threshold).long()
         return (labels, logits) if self.logits else labels
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Normalize and pad RGB pixels, (B, 3, H, W), float32, as the data preprocessor does."""
         settings = self.model.data_preprocessor
-        # The data preprocessor takes BGR images and may convert them to RGB; the second name of
-        # that setting is MMEngine's, which OneDL's MMSegmentation has.
+        # It takes BGR and may convert to RGB; OneDL's MMSegmentation has the second name.
         names = ("channel_conversion", "_channel_conversion")
         if not any(getattr(settings, name, False) for name in names):
             pixels = pixels.flip(1)
@@ -124,16 +114,9 @@ class PixelGraph(nn.Module):
             pixels = (pixels - settings.mean) / settings.std
         if not settings.test_cfg:
             return pixels
-        size = pixels.shape[-2:]
-        divisor = settings.test_cfg["size_divisor"]
-        padded = [(length + divisor - 1) // divisor * divisor for length in size]
-        right_and_bottom = (0, padded[1] - size[1], 0, padded[0] - size[0])
-        return F.pad(pixels, right_and_bottom, value=settings.pad_val)
-
-    def _labels(self, logits: Tensor) -> Tensor:
-        if logits.shape[1] > 1:
-            return logits.argmax(dim=1)
-        return (logits.squeeze(1).sigmoid() > self.model.decode_head.threshold).long()
+        size, divisor = pixels.shape[-2:], settings.test_cfg["size_divisor"]
+        bottom, right = ((n + divisor - 1) // divisor * divisor - n for n in size)
+        return F.pad(pixels, (0, right, 0, bottom), value=settings.pad_val)
 
 
 def resize_of(cfg: Config) -> Resize | None:

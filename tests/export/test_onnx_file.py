@@ -41,6 +41,33 @@ def test_gives_the_labels_and_logits_of_pytorch(exported: Exported) -> None:
             assert len(np.unique(result.labels)) > 1
 
 
+@pytest.mark.parametrize("size", [None, (57, 70)])
+def test_neighborhoods_of_several_levels_give_the_labels_of_pytorch(
+    tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    backbone = {"num_stages": 2, "strides": (1, 2), "dilations": (1, 1), "out_indices": (0, 1)}
+    head = {
+        "coarse_head": {"in_channels": 8, "in_index": 1, "channels": 8},
+        "in_channels": [4, 8],
+        "in_index": [0, 1],
+        "image_branch": {"type": "ImageBranch", "channels": (4, 6)},
+        "point_features": {"type": "PointFeatures", "neighborhood": [1, 3, 3, 1]},
+    }
+    cfg = small_config(model__backbone=backbone, model__decode_head=head)
+    cfg.model.backbone.update(type="WithImage", of="ResNet")
+    weights = save_weights(cfg, tmp_path / "weights.pth")
+    result = export_model(cfg, weights, tmp_path / "model.onnx", size=size)
+    assert result.dynamic_operators == []
+    model = OnnxModel(result.path, threads=1)
+    for shape in [size] if size else [(64, 64), (57, 70), (203, 330)]:
+        image = picture(*shape)
+        with torch.no_grad():
+            expected = result.graph(pixels(image))[0].numpy()
+        found = model.segment_batch([image])[0].labels
+        assert (found == expected).mean() >= 0.9999
+        assert len(np.unique(found)) > 1
+
+
 def test_runs_batches_of_any_size(exported: Exported) -> None:
     model = OnnxModel(exported.path, threads=1)
     images = [picture(60, 70), picture(60, 70)[::-1], picture(60, 70)[:, ::-1]]
