@@ -293,6 +293,14 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
     return top2_margin(logits)
 
 
+def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
+    """Lower bounds of probability margins from those of logit margins; negative ones stay so."""
+    if channels == 1:
+        return bound  # which margins() takes for both names
+    ratio = torch.exp(-bound)
+    return (1 - ratio) / (1 + (channels - 1) * ratio)
+
+
 def stride16_cells(size: Sequence[int]) -> int:
     """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
     pixels."""
