@@ -173,11 +173,6 @@ class PointRendHead(BaseDecodeHead):
     ) -> Tensor:
         """Render logits at the size of the padded input, as ``EncoderDecoder`` expects them.
 
-        Args:
-            inputs (Tensor | Sequence): What the backbone (or neck) gives.
-            batch_img_metas (list[dict]): Meta information of each image.
-            test_cfg (dict, optional): Settings of the segmentor.
-
         Returns:
             Tensor: Logits, (B, C, H, W), float32.
 
@@ -233,11 +228,6 @@ class PointRendHead(BaseDecodeHead):
     ) -> dict[str, Tensor]:
         """Losses of a training step; the coarse head runs once.
 
-        Args:
-            inputs (Tensor | Sequence): What the backbone (or neck) gives.
-            batch_data_samples (list[SegDataSample]): Labels, one for each image.
-            train_cfg (dict, optional): Settings of the segmentor.
-
         Returns:
             dict[str, Tensor]: The coarse head's losses and accuracy as ``coarse.*``, none if it is
             frozen, and those of :meth:`loss_by_feat` as ``point.*``.
@@ -270,9 +260,6 @@ class PointRendHead(BaseDecodeHead):
             point_logits (Tensor): Logits of the point head, (B, C, N), float32.
             points (Tensor): Coordinates of the points, (B, N, 2).
             batch_data_samples (list[SegDataSample]): Labels, one for each image.
-
-        Returns:
-            dict[str, Tensor]: See :func:`~mmseg_pointrend.models.losses.point_losses`.
         """
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         return point_losses(self, point_logits, point_labels(labels, points, self.align_corners))

@@ -102,11 +102,7 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     read = distinct(pixels.flatten(), number)
     row = torch.div(read, width, rounding_mode="floor")
     image = torch.div(row, height, rounding_mode="floor")
-    if batch == 1 and maps.is_contiguous():
-        # A channel at a time: neighboring pixels share a line of the cache.
-        table = maps[0].flatten(1).index_select(1, read).t().contiguous()
-    else:
-        table = maps[image, :, row - image * height, read - row * width]
+    table = maps[image, :, row - image * height, read - row * width]
     return table.to(dtype), number.take(pixels)
 
 
@@ -291,6 +287,14 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
     if uncertainty == "prob_margin" and logits.shape[1] > 1:
         logits = logits.softmax(dim=1)
     return top2_margin(logits)
+
+
+def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
+    """Lower bounds of probability margins from those of logit margins; negative ones stay so."""
+    if channels == 1:
+        return bound  # which margins() takes for both names
+    ratio = torch.exp(-bound)
+    return (1 - ratio) / (1 + (channels - 1) * ratio)
 
 
 def stride16_cells(size: Sequence[int]) -> int:

@@ -38,8 +38,7 @@ class DenseRenderer:
             followed by one bilinear resize if the size still differs. Defaults to None.
         subdivision_num_points (int, optional): As ``num_points`` of it. Defaults to None.
         scale_factor (float): As of it. Defaults to 2.
-        uncertainty (str | Callable): ``'margin'``, ``'prob_margin'`` or a function, see
-            :func:`~mmseg_pointrend.points.margins`. Defaults to 'margin'.
+        uncertainty (str | Callable): As of :func:`~mmseg_pointrend.points.margins`.
         min_margin (float, optional): Margin, in terms of ``uncertainty``, from which on points are
             left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read. Defaults to False.

@@ -32,7 +32,14 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import Window, cell_coords, classify_map, classify_rows, margins
+from ..points import (
+    Window,
+    cell_coords,
+    classify_map,
+    classify_rows,
+    margins,
+    prob_margin_bound,
+)
 from .dense import DenseRenderer, Levels, PointHead, resize
 from .grids import FinerGrid, MapGrid
 from .subdivision import Size
@@ -114,12 +121,10 @@ class SparseRenderer:
     ) -> Tensor:
         """Render labels.
 
+        The arguments are those of :class:`DenseRenderer`, of any floating-point type and layout,
+        and more. The point head is called with parts of an image's points.
+
         Args:
-            coarse_logits (Tensor): As of :class:`DenseRenderer`, as the next three; half precision
-                becomes float32.
-            fine_features (Tensor | Sequence[Tensor]): Any floating-point type and layout.
-            point_head (Callable): Is called with parts of an image's points.
-            size (tuple[int, int]): (H, W) to render.
             window (Window, optional): Part of the rendering to keep, such as all but the padding.
                 Defaults to None: all of it.
             output_size (tuple[int, int], optional): (H, W) that the logits of the window are
@@ -276,14 +281,6 @@ def bound_cells(region: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     same_in_row = region[:, :-1] == region[:, 1:]
     same = same_in_row[:-1] & same_in_row[1:] & (region[:-1, :-1] == region[1:, :-1])
     return region[:-1, :-1], torch.where(same, bound, MIXED)
-
-
-def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
-    """Bounds of probability margins from those of logit margins. :data:`MIXED` stays negative."""
-    if channels == 1:
-        return bound  # margins() has no other for one channel
-    ratio = torch.exp(-bound)
-    return (1 - ratio) / (1 + (channels - 1) * ratio)
 
 
 def _surround(values: Tensor) -> Tensor:
