@@ -53,24 +53,39 @@ def read_data(
         ) from error
 
 
+def trust_mmengine_checkpoints() -> None:
+    """Let ``torch.load`` read what MMEngine saves, in the whole process and from now on.
+
+    Since PyTorch 2.6 it reads only tensors and classes that it was told to be harmless. MMEngine up
+    to 0.10.7 does not tell it, and cannot read back its own checkpoints. Call this before
+    MMEngine's own functions load one, as ``init_model``; :func:`read_data` does without.
+    """
+    torch.serialization.add_safe_globals(_harmless_globals())
+
+
 @contextmanager
 def _mmengine_globals() -> Iterator[None]:
-    """Let ``torch.load`` read what MMEngine saves beside tensors: its log, NumPy numbers."""
+    """Let ``torch.load`` read what MMEngine saves in the block."""
+    with _safe_globals_lock:  # PyTorch keeps one list for all threads
+        known = torch.serialization.get_safe_globals()
+        new = [item for item in _harmless_globals() if item not in known]
+        with torch.serialization.safe_globals(new):
+            yield
+
+
+def _harmless_globals() -> list:
+    """What MMEngine writes into a checkpoint beside tensors: its log of scalars, NumPy numbers."""
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    harmless = [
+    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
+    return [
         HistoryBuffer,
         np.ndarray,
         np.dtype,
         multiarray._reconstruct,
         multiarray.scalar,
-        *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
+        *dtypes,
         (_history_buffer_method, "builtins.getattr"),
     ]
-    with _safe_globals_lock:  # PyTorch keeps one list for all threads
-        known = torch.serialization.get_safe_globals()
-        new = [item for item in harmless if item not in known]
-        with torch.serialization.safe_globals(new):
-            yield
 
 
 def _history_buffer_method(owner: type, name: str) -> Any:
