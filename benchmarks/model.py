@@ -58,6 +58,7 @@ def benchmark_model(
     torch.manual_seed(0)
     place = torch.device(device)
     cfg.model.backbone.init_cfg = None
+    cfg.model.data_preprocessor.test_cfg = None  # all sides see images of exactly this size
     points, steps = stride16_cells(size), _subdivision_steps(cfg, size)
     cfg.model.decode_head.renderer = dict(
         type="DenseRenderer", subdivision_steps=steps, subdivision_num_points=points
