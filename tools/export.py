@@ -5,7 +5,10 @@ tools/export.py CONFIG CHECKPOINT --out FILE [--size H W] [--logits] [--verify I
 
 import argparse
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
@@ -17,7 +20,7 @@ from mmseg_pointrend.config import (
 )
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.export import exit_after, export_model, verify
+from mmseg_pointrend.export import export_model, verify
 
 # Some models, as those with windows of fixed sizes, keep PyTorch busy with symbols for hours.
 TIME_LIMIT = 240
@@ -52,6 +55,22 @@ def parse_args() -> argparse.Namespace:
     add_trust_option(parser)
     add_override_option(parser)
     return parser.parse_args()
+
+
+@contextmanager
+def exit_after(seconds: int | None, message: str) -> Iterator[None]:
+    """End the program with a message unless the block is done in time; None means no limit."""
+    if seconds is None or not hasattr(signal, "SIGALRM"):  # Windows has no alarm
+        yield
+        return
+    # SystemExit, since PyTorch catches every Exception here and there and goes on.
+    previous = signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"error: {message}"))
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Writing a trained model as one ONNX file."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,19 +25,12 @@ DYNAMIC_OPERATORS = {"NonZero", "Loop", "If", "Shape"}
 
 
 class Exported(NamedTuple):
-    """The result of an export.
-
-    Attributes:
-        path (Path): The file.
-        graph (PixelGraph): What it computes, in PyTorch.
-        size (tuple[int, int] | None): (H, W) of its input; None if it takes any size.
-        dynamic_operators (list[str]): With a ``size``, operators in the file that compilers for
-            fixed sizes do not take.
-    """
+    """The result of an export."""
 
     path: Path
-    graph: PixelGraph
-    size: tuple[int, int] | None
+    graph: PixelGraph  # what the file computes, in PyTorch
+    size: tuple[int, int] | None  # (H, W) of its input; None if it takes any size
+    # With a size, operators in the file that compilers for fixed sizes do not take.
     dynamic_operators: list[str]
 
 
@@ -49,8 +43,9 @@ def export_model(
     allow_partial: bool = False,
     trust: bool = False,
 ) -> Exported:
-    """Write a trained model as one ONNX graph, from RGB pixels, (B, 3, H, W), uint8, to labels, (B,
-    H, W), int64.
+    """Write a trained model as one ONNX graph.
+
+    It takes RGB pixels, (B, 3, H, W), uint8, and gives labels, (B, H, W), int64.
 
     Args:
         cfg (Config): Config of the model; its test pipeline and data preprocessor become part of
@@ -71,12 +66,14 @@ def export_model(
         InputError: If the checkpoint cannot be read or does not fit, the model or its test pipeline
             does what a graph cannot express, or the file cannot be written.
     """
+    for package in ("onnx", "onnxscript"):
+        if not find_spec(package):
+            raise InputError(f"{package} is not installed; pip install 'mmseg-pointrend[export]'.")
     path, resize = Path(path), resize_of(cfg)
     if path.is_dir():
         raise InputError(f"path must be a file to write, got the folder {path}.")
     if size is not None and min(size) < 1:
         raise InputError(f"size must be two integers >= 1, got {size}.")
-    _check_exporter()
     model = TorchModel(cfg, weights, device="cpu", allow_partial=allow_partial, trust=trust)
     graph = PixelGraph(model.model.requires_grad_(False), resize, logits).eval()
     num_bytes = sum(weight.nbytes for weight in graph.state_dict().values())
@@ -107,13 +104,3 @@ def export_model(
         onnx.save(partial, external_data=False)
     dynamic = DYNAMIC_OPERATORS & {node.op_type for node in onnx.model.graph.all_nodes()}
     return Exported(path, graph, size, sorted(dynamic) if size is not None else [])
-
-
-def _check_exporter() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{error.name} is not installed; pip install 'mmseg-pointrend[export]'."
-        ) from error

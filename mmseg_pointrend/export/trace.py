@@ -1,11 +1,10 @@
 """PyTorch's graph of a model: of any size, or of one size with nothing dynamic in it."""
 
 import logging
-import signal
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import torch
@@ -13,33 +12,29 @@ from mmseg.models.utils.wrappers import Upsample, resize
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from ..decode_head import PointRendHead
 from ..errors import InputError
+from ..rendering import DenseRenderer
+from ..rendering.subdivision import Subdivision
 from .graph import PixelGraph
-from .schedule import fixed_steps
 
 # A batch and sizes that no number in a network equals, so that none is taken for a constant; odd
 # ones, so that resizing and padding are traced, which do no harm where they are not needed.
 EXAMPLE = (2, 3, 201, 329)
 # Another input, which the graph made with EXAMPLE must take.
 OTHER = (1, 3, 109, 75)
+# Images whose sizes leave all kinds of remainders when a backbone halves them.
+PROBES = ((256, 256), (257, 271), (240, 249))
 # Largest K of TensorRT's TopK.
 MAX_TOPK = 3840
 
 
 def trace(graph: PixelGraph, size: tuple[int, int] | None = None) -> ExportedProgram:
-    """Make a graph.
+    """Make a graph of a model that is on the CPU and in evaluation mode.
 
-    Args:
-        graph (PixelGraph): The model, on the CPU and in evaluation mode.
-        size (tuple[int, int], optional): (H, W) of the one image that the graph takes. Defaults to
-            None: any batch, height and width.
-
-    Returns:
-        ExportedProgram: Its graph. With a ``size`` all of its shapes are numbers and the K of each
-        TopK over floating-point numbers is at most ``MAX_TOPK``.
-
-    Raises:
-        InputError: If PyTorch cannot make one.
+    With a ``size``, (H, W), it takes one image of that size, all of its shapes are numbers, and the
+    K of each TopK over floating-point numbers is at most ``MAX_TOPK``. Without one it takes any
+    batch, height and width. Raises an InputError if PyTorch cannot make it.
     """
     with torch.no_grad(), one_line("torch.export"):
         if size is not None:
@@ -61,9 +56,7 @@ def split_topk(
 ) -> tuple[Tensor, Tensor]:
     """``torch.topk`` in rounds of at most ``MAX_TOPK``, each without what the last ones took.
 
-    Returns:
-        tuple[Tensor, Tensor]: Values and indices, as those of ``torch.topk``; NotImplemented, which
-        keeps the operator, where one round does or scores cannot be masked.
+    NotImplemented, which keeps the operator, where one round does or scores cannot be masked.
     """
     if k <= MAX_TOPK or not largest or not scores.is_floating_point():
         return NotImplemented
@@ -73,6 +66,51 @@ def split_topk(
         scores = scores.scatter(dim, rounds[-1].indices, -torch.inf)
     values, indices = zip(*rounds, strict=True)
     return torch.cat(values, dim), torch.cat(indices, dim)
+
+
+@contextmanager
+def fixed_steps(graph: PixelGraph) -> Iterator[None]:
+    """Have a model render in a fixed number of steps, if it renders at all.
+
+    A graph has no loop that compares sizes, and needs none: the coarse map is as large as the image
+    divided by a stride, rounded up, so that the same number of steps reaches any size. Only for
+    images of a few pixels is it one too many, which re-labels pixels at their own size once more.
+    """
+    head = graph.model.decode_head
+    if not isinstance(head, PointRendHead):
+        yield
+        return
+    if type(head.renderer) is not DenseRenderer:
+        raise InputError(
+            f"A {type(head.renderer).__name__} cannot be exported; set "
+            "model.decode_head.renderer.type=DenseRenderer."
+        )
+    own = head.renderer.subdivision
+    if own.scale_factor != int(own.scale_factor):
+        raise InputError(
+            f"scale_factor must be a whole number for an export, got {own.scale_factor}; set "
+            "--cfg-options model.decode_head.renderer.scale_factor=2."
+        )
+    head.renderer.subdivision = replace(own, steps_needed=_count_steps(graph, own))
+    try:
+        yield
+    finally:
+        head.renderer.subdivision = own
+
+
+def _count_steps(graph: PixelGraph, subdivision: Subdivision) -> int:
+    counts = set()
+    for probe in PROBES:
+        inputs = graph.prepare(torch.zeros(1, 3, *probe))
+        with torch.no_grad():
+            coarse = graph.model.decode_head.coarse_logits(graph.model.extract_feat(inputs))
+        counts.add(len(subdivision.sizes(coarse.shape[-2:], inputs.shape[-2:])))
+    if len(counts) > 1:
+        raise InputError(
+            f"The number of rendering steps depends on the image's size ({sorted(counts)}), which "
+            f"a graph cannot; set model.decode_head.renderer.subdivision_steps={max(counts)}."
+        )
+    return counts.pop()
 
 
 @contextmanager
@@ -94,25 +132,6 @@ def one_line(step: str) -> Iterator[None]:
         raise InputError(f"This model cannot be exported; {step} says: {reason}") from error
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def exit_after(seconds: int | None, message: str) -> Iterator[None]:
-    """End the program with status 1 and a message unless the block is done in time.
-
-    For the main thread; on Windows, which has no alarm, there is no limit, as with None.
-    """
-    if seconds is None or not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    # SystemExit, since PyTorch catches every Exception here and there and goes on.
-    previous = signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"error: {message}"))
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 @contextmanager

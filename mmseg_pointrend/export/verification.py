@@ -28,34 +28,20 @@ Segment = Callable[[np.ndarray], np.ndarray]
 
 
 class Agreement(NamedTuple):
-    """How an exported model does on one image of one size.
-
-    Attributes:
-        image (str): The image.
-        size (tuple[int, int]): (H, W) that it was resized to.
-        equal (dict[str, float]): By runtime, the share of pixels with PyTorch's label.
-        seconds (dict[str, float]): By runtime, PyTorch among them, seconds of the second run.
-    """
+    """How an exported model does on one image of one size."""
 
     image: str
-    size: tuple[int, int]
-    equal: dict[str, float]
-    seconds: dict[str, float]
+    size: tuple[int, int]  # (H, W) that it was resized to
+    equal: dict[str, float]  # by runtime, the share of pixels with PyTorch's label
+    seconds: dict[str, float]  # by runtime, PyTorch among them, of the second run
 
 
 def verify(exported: Exported, cfg: Config, images: Sequence[str | Path]) -> list[Agreement]:
-    """Run a file in ONNX Runtime, and in OpenVINO if it is installed, and compare with PyTorch.
+    """Run a file in ONNX Runtime, and in OpenVINO if it is installed; compare with PyTorch.
 
-    Prints a table of the shares of equal labels and the times.
-
-    Args:
-        exported (Exported): The exported model.
-        cfg (Config): Its config, whose test pipeline loads the images.
-        images (Sequence[str | Path]): Image files, each tried at the size of the graph, or at its
-            own size and three others.
-
-    Returns:
-        list[Agreement]: A row for each image and size.
+    Prints a table of the shares of equal labels and the times, and returns its rows. The images,
+    which the test pipeline of ``cfg`` loads, are tried at the size of the graph, or at their own
+    and three others.
 
     Raises:
         InputError: If an image cannot be read, or a runtime gives fewer than 99.99 % of the labels
@@ -70,14 +56,20 @@ def verify(exported: Exported, cfg: Config, images: Sequence[str | Path]) -> lis
         for path in images
         for sized in _sizes(pipeline.read(path), exported.size)
     ]
-    _print(rows)
+    table = Table("image", "size", "runtime", "equal labels", "ms")
+    for row in rows:
+        size = f"{row.size[1]}x{row.size[0]}"
+        for runtime, seconds in row.seconds.items():
+            equal = f"{row.equal[runtime]:.4%}" if runtime in row.equal else ""
+            table.add_row(Path(row.image).name, size, runtime, equal, f"{1e3 * seconds:.0f}")
+    Console(width=120).print(table)
     for row in rows:
         for runtime, equal in row.equal.items():
             if equal < AGREEMENT:
-                height, width = row.size
                 raise InputError(
                     f"{exported.path} in {runtime} must give at least {AGREEMENT:.2%} of PyTorch's "
-                    f"labels, got {equal:.4%} on {row.image} at {width}x{height}; do not use it."
+                    f"labels, got {equal:.4%} on {row.image} at {row.size[1]}x{row.size[0]}; do "
+                    "not use it."
                 )
     return rows
 
@@ -100,10 +92,8 @@ def _openvino(path: Path) -> Segment:
     import openvino
 
     # Without the hint it computes in bfloat16 where a CPU has it.
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     model = openvino.Core().compile_model(path, "CPU", settings)
     return lambda image: model({"images": _pixels(image)})["labels"][0]
 
@@ -132,13 +122,3 @@ def _sizes(image: np.ndarray, size: tuple[int, int] | None) -> Iterator[np.ndarr
     for scale in SCALES:
         height, width = (int(length * scale) | 1 for length in image.shape[:2])
         yield cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _print(rows: Sequence[Agreement]) -> None:
-    table = Table("image", "size", "runtime", "equal labels", "ms")
-    for row in rows:
-        for runtime, seconds in row.seconds.items():
-            equal = f"{row.equal[runtime]:.4%}" if runtime in row.equal else ""
-            size = f"{row.size[1]}x{row.size[0]}"
-            table.add_row(Path(row.image).name, size, runtime, equal, f"{1e3 * seconds:.0f}")
-    Console(width=120).print(table)

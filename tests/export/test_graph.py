@@ -11,8 +11,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.export.graph import PixelGraph, Resize, resize_of
-from mmseg_pointrend.export.schedule import fixed_steps
-from mmseg_pointrend.export.trace import symbolic_sizes
+from mmseg_pointrend.export.trace import fixed_steps, symbolic_sizes
 from mmseg_pointrend.inference.torch_model import TorchModel
 
 PREPROCESSOR, RENDERER = "model__data_preprocessor__", "model__decode_head__renderer"

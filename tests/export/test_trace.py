@@ -1,8 +1,7 @@
 """PyTorch's graphs of models."""
 
-import time
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +10,10 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.export import Exported, exit_after
+from mmseg_pointrend.export import Exported
 from mmseg_pointrend.export.graph import PixelGraph
 from mmseg_pointrend.export.trace import MAX_TOPK, split_topk, symbolic_sizes, trace
+from mmseg_pointrend.rendering.subdivision import Subdivision
 
 
 @pytest.mark.parametrize("k", [MAX_TOPK + 1, 2 * MAX_TOPK, 9000])
@@ -54,13 +54,10 @@ def test_refuses_a_graph_that_holds_for_one_size(exported: Exported) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_block_that_does_not_end_is_ended() -> None:
-    def swallow_errors_for_ever() -> None:
-        while True:
-            with suppress(Exception):  # as PyTorch does
-                time.sleep(60)
-
-    with pytest.raises(SystemExit, match="error: too long"), exit_after(1, "too long"):
-        swallow_errors_for_ever()
-    with exit_after(1, "too long"), exit_after(None, "no limit"):
-        pass
+@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("size", [(64, 64), (257, 100), (33, 47), (1024, 17)])
+def test_a_known_number_of_steps_changes_nothing(stride: int, size: tuple[int, int]) -> None:
+    coarse = tuple(-(-length // stride) for length in size)
+    own = Subdivision()
+    fixed = replace(own, steps_needed=stride.bit_length() - 1)
+    assert fixed.sizes(coarse, size) == own.sizes(coarse, size)

@@ -1,6 +1,9 @@
 """tools/export.py."""
 
+import runpy
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,7 @@ from exporting import CLASSES, save_weights, small_config
 
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 
+TOOL = Path(__file__).parents[2] / "tools" / "export.py"
 RunTool = Callable[..., None]
 
 
@@ -64,3 +68,16 @@ def test_bad_input_is_one_line(
     assert message in str(end.value)
     assert "\n" not in str(end.value)
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_block_that_does_not_end_is_ended() -> None:
+    def swallow_errors_for_ever() -> None:
+        while True:
+            with suppress(Exception):  # as PyTorch does
+                time.sleep(60)
+
+    exit_after = runpy.run_path(TOOL)["exit_after"]
+    with pytest.raises(SystemExit, match="error: too long"), exit_after(1, "too long"):
+        swallow_errors_for_ever()
+    with exit_after(1, "too long"), exit_after(None, "no limit"):
+        pass
