@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
 from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
 from mmseg_pointrend.errors import InputError
@@ -45,9 +46,13 @@ def test_segments_as_the_dataset_pipeline_does(
     pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).float()
     model = inferencer.predictor.model
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    padded = torch.nn.functional.pad((pixels - mean) / std, (0, 11, 0, 23))  # 64x64
+    height, width = image.shape[:2]
+    meta = dict(ori_shape=(height, width), img_shape=(height, width), pad_shape=(64, 64))
+    sample = SegDataSample(metainfo={**meta, "img_padding_size": (0, 11, 0, 23)})
     with torch.no_grad():
-        logits = model(((pixels - mean) / std).unsqueeze(0), mode="predict")
-    assert np.array_equal(labels, logits[0].pred_sem_seg.data[0].numpy())
+        (found,) = model.predict(padded.unsqueeze(0), [sample])
+    assert np.array_equal(labels, found.pred_sem_seg.data[0].numpy())
 
 
 @pytest.mark.parametrize(
@@ -72,8 +77,11 @@ def test_explains_the_very_labels_that_it_gives(
 def test_points_lie_in_the_image_where_labels_may_change(
     tiny_config: Path, checkpoint: Path, image: np.ndarray
 ) -> None:
-    points = {"model.decode_head.renderer.subdivision_num_points": 37}
-    inferencer = build(tiny_config, checkpoint, **points)
+    settings = {
+        "model.decode_head.renderer.subdivision_num_points": 37,
+        "model.data_preprocessor.test_cfg": None,
+    }
+    inferencer = build(tiny_config, checkpoint, **settings)
     explanation = inferencer.explain(image)
     grids = [step.grid for step in explanation.steps]
     assert grids == [(22, 28), (41, 53)]

@@ -42,7 +42,7 @@ def test_scores_writes_and_paints(
     assert all(read_image(path).shape[0] == 64 for path in painted)
 
     (text,) = [path.read_text() for path in run.glob("*/*.log")]
-    said = "Predicting labels with LabelEncoderDecoder; --logits keeps EncoderDecoder."
+    said = "Predicting labels only, with LabelEncoderDecoder in place of EncoderDecoder"
     assert text.count(said) == 1
     # the config in the work dir can be used again, also by MMSegmentation's own tools
     dumped = Config.fromfile(run / tiny_config.name)
