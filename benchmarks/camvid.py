@@ -90,6 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
     parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument("--channels-last", action="store_true", help="train in channels_last")
     parser.add_argument("--list", action="store_true", help="only name the experiments")
     args = parser.parse_args()
     known = {experiment.name: experiment for experiment in EXPERIMENTS}
@@ -110,6 +111,7 @@ def main() -> None:
                     ROOT / "configs",
                     ROOT / "tools/train.py",
                     args.amp,
+                    args.channels_last,
                 )
     print(markdown_table((name, _results(args.out / name)) for name in known))
 

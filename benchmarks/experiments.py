@@ -48,6 +48,7 @@ def run_experiment(
     configs: Path,
     train_tool: Path,
     amp: bool = False,
+    channels_last: bool = False,
 ) -> dict[str, float]:
     """Train and test an experiment, going on where an earlier run was stopped.
 
@@ -58,6 +59,7 @@ def run_experiment(
         configs (Path): Folder of the configs.
         train_tool (Path): ``tools/train.py``, run in a process of its own.
         amp (bool): Whether to train in mixed precision. Defaults to False.
+        channels_last (bool): Whether to train in channels_last memory format. Defaults to False.
 
     Returns:
         dict[str, float]: The metrics, read from metrics.json if the experiment is done already.
@@ -75,7 +77,7 @@ def run_experiment(
     else:
         if experiment.start_from is not None:
             cfg.load_from = str(_trained(out, experiment.start_from, seed))
-        _train(experiment.name, cfg, work_dir, train_tool, amp)
+        _train(experiment.name, cfg, work_dir, train_tool, amp, channels_last)
         checkpoint = find_latest_checkpoint(str(work_dir))
     cfg.work_dir = str(work_dir)
     metrics = {name: float(value) for name, value in run_test(cfg, str(checkpoint)).items()}
@@ -111,12 +113,15 @@ def _config(experiment: Experiment, seed: int, configs: Path) -> Config:
     return cfg
 
 
-def _train(name: str, cfg: Config, work_dir: Path, train_tool: Path, amp: bool) -> None:
+def _train(
+    name: str, cfg: Config, work_dir: Path, train_tool: Path, amp: bool, channels_last: bool
+) -> None:
     work_dir.mkdir(parents=True, exist_ok=True)
     config = work_dir / "experiment.py"
     cfg.dump(config)
     command = [sys.executable, str(train_tool), str(config), "--resume"]
-    command += ["--channels-last", *(["--amp"] if amp else [])]
+    command += ["--amp"] if amp else []
+    command += ["--channels-last"] if channels_last else []
     command += ["--work-dir", str(work_dir)]
     # the config imports benchmarks, which is not installed
     env = {**os.environ, "PYTHONPATH": str(train_tool.parents[1])}
