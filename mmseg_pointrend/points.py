@@ -102,7 +102,11 @@ def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     read = distinct(pixels.flatten(), number)
     row = torch.div(read, width, rounding_mode="floor")
     image = torch.div(row, height, rounding_mode="floor")
-    table = maps[image, :, row - image * height, read - row * width]
+    if batch == 1 and maps.is_contiguous():
+        # A channel at a time: neighboring pixels share a line of the cache.
+        table = maps[0].flatten(1).index_select(1, read).t().contiguous()
+    else:
+        table = maps[image, :, row - image * height, read - row * width]
     return table.to(dtype), number.take(pixels)
 
 
