@@ -147,7 +147,7 @@ ARGUMENTS = [
     ("photo.png", "--tile 512 --overlap 0 --batch-size 2", "nor --batch-size"),
     ("photo.png", "--device gpu7", "Device 'gpu7'"),
     ("photo.png", "--cfg-options model.decode_head.nose=1", "nose"),
-    ("photo.png", "--cfg-options word", "expected KEY=VALUE"),
+    ("photo.png", "--cfg-options word", "must be KEY=VALUE, got word"),
     ("", "", "empty name"),
     ("empty", "", "no such image"),
     ("*.gone", "", "no such image"),
