@@ -41,7 +41,7 @@ def test_gives_the_labels_and_logits_of_pytorch(exported: Exported) -> None:
             assert len(np.unique(result.labels)) > 1
 
 
-@pytest.mark.parametrize("size", [None, pytest.param((57, 70), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [pytest.param(None, marks=pytest.mark.slow), (57, 70)])
 def test_neighborhoods_of_several_levels_give_the_labels_of_pytorch(
     tmp_path: Path, size: tuple[int, int] | None
 ) -> None:
