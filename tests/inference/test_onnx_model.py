@@ -46,7 +46,6 @@ sys.meta_path[:] = map(Hiding, sys.meta_path)
 import numpy as np
 import mmseg_pointrend
 from mmseg_pointrend import PointRendInferencer
-from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 
 image = np.zeros((4, 5, 3), dtype=np.uint8)
@@ -66,7 +65,7 @@ assert not Hiding.names & sys.modules.keys()
 
 @pytest.mark.parametrize("keep_ratio", [True, False])
 @given(size=st.tuples(*[st.integers(1, 3000)] * 2), scale=st.tuples(*[st.integers(1, 3000)] * 2))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_images_are_resized_as_mmcv_does(
     write_model: Callable[..., Path],
     keep_ratio: bool,
