@@ -1,7 +1,7 @@
 """Data sets: CamVid from files, and shapes that need none."""
 
 from .camvid import CamVidDataset
-from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage, check_image
+from .checked_loading import LoadCheckedAnnotations, LoadCheckedImage
 from .data_settings import check_data_settings
 from .drawing import render_shapes
 from .shapes import ShapesDataset
@@ -12,6 +12,5 @@ __all__ = [
     "LoadCheckedImage",
     "ShapesDataset",
     "check_data_settings",
-    "check_image",
     "render_shapes",
 ]

@@ -1,6 +1,5 @@
 """Loading transforms that name the file when an image or its labels cannot be used."""
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,11 +12,10 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from ..errors import InputError
+from ..files import check_image
 
 # What decoders raise at broken files. A decoder that is missing raises something else.
 DECODING_ERRORS = (OSError, ValueError, SyntaxError, cv2.error)
-# 16-bit images of 12-bit cameras stay below this value; their upper 8 bits are nearly black.
-DARK = 1 << 12
 
 
 @TRANSFORMS.register_module()
@@ -25,7 +23,8 @@ class LoadCheckedImage(LoadImageFromFile):
     """LoadImageFromFile with one line about a file that cannot be used.
 
     Raises:
-        InputError: If the image is missing or broken, or as :func:`check_image` has it.
+        InputError: If the image is missing or broken, or refused by
+            :func:`~mmseg_pointrend.files.check_image`.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -33,7 +32,7 @@ class LoadCheckedImage(LoadImageFromFile):
         path = results["img_path"]
         try:
             content = fileio.get(path, self.backend_args)
-            check_image(content, path, vars(self))
+            check_image(content, path, keeps_16_bits(vars(self)))
             image = mmcv.imfrombytes(content, self.color_type, backend=self.imdecode_backend)
             if image is None:
                 raise ValueError("not an image that OpenCV can decode")
@@ -91,32 +90,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
         return results
 
 
-def check_image(content: bytes, path: str | Path, load: dict) -> None:
-    """Refuse the content of an image file that loads, but not as what it shows.
-
-    Args:
-        load (dict): Config of the transform that loads it. One that keeps 16 bits takes any values.
-
-    Raises:
-        InputError: If it is empty, a truncated JPEG, which OpenCV fills up with gray, or a 16-bit
-            image with values below 4096, of which the loader keeps the upper eight bits.
-    """
-    if not content:
-        raise InputError(f"{path} cannot be read as an image (the file is empty).")
-    if content.startswith(b"\xff\xd8"):
-        # Scans have no markers in them: behind the last one comes the end of the image.
-        if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-            raise InputError(f"{path} cannot be read as an image (the JPEG is truncated).")
-    elif _has_16_bits(content) and (
-        load.get("imdecode_backend") != "tifffile" and load.get("color_type") != "unchanged"
-    ):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH)
-        if image is not None and image.dtype == np.uint16 and 0 < image.max() < DARK:
-            raise InputError(
-                f"{path} has 16 bits and values up to {image.max()} only, so that its upper eight "
-                "bits are nearly black; scale it to 0..65535, save it with 8 bits, or load it with "
-                "color_type='unchanged' and a data_preprocessor that normalizes its range."
-            )
+def keeps_16_bits(load: dict) -> bool:
+    """Whether a transform of type LoadImageFromFile, given as config, keeps all bits of 16."""
+    return load.get("imdecode_backend") == "tifffile" or load.get("color_type") == "unchanged"
 
 
 def check_label_map(path: str | None) -> None:
@@ -131,12 +107,6 @@ def check_label_map(path: str | None) -> None:
     problem = "is a color image" if color else f"has the label {largest:g}"
     if color or largest > 255:
         raise InputError(f"{path} {problem}; labels are 8-bit PNG files of class indices.")
-
-
-def _has_16_bits(content: bytes) -> bool:
-    if content.startswith(b"\x89PNG"):
-        return content[24:25] == b"\x10"
-    return content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # a TIFF may
 
 
 def _unreadable(path: str | None, what: str, error: Exception) -> InputError:

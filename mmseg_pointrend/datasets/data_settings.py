@@ -4,16 +4,19 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmcv.image import io as mmcv_io
+import mmcv
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..config import parts, type_name
 from ..errors import InputError
-from .checked_loading import check_image, check_label_map
+from ..files import check_image
+from .checked_loading import check_label_map, keeps_16_bits
 from .layout import dataset_settings, innermost_datasets, list_files
 
 IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
+# What MMCV's decoders are called in package registries.
+DECODER_PACKAGES = {"turbojpeg": "PyTurboJPEG", "tifffile": "tifffile", "pillow": "Pillow"}
 LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
 # Transforms that may give a crop another size.
 RESIZES = ("Albu", "Pad", "RandomChoiceResize", "RandomResize", "Resize", "ResizeToMultiple")
@@ -42,13 +45,30 @@ def check_data_settings(
         for dataset in innermost_datasets(cfg[loader].dataset):
             files, steps = list_files(dataset), [*_steps(dataset.get("pipeline") or ())]
             for step in steps:
-                _check_decoder(step)
+                check_decoder(step)
             _check_zero_label(dataset, steps, loader, zero_labels)
             _check_files(files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES], steps)
     if isinstance(cfg.get("model"), dict):  # otherwise MMEngine says what is missing
         if cfg.get("train_dataloader") and "train_dataloader" in loaders:
             _check_padding(cfg)
         _warn_of_scored_labels(cfg)
+
+
+def check_decoder(step: dict) -> None:
+    """Raise InputError if the ``imdecode_backend`` of a transform, given as config, is missing."""
+    decoder = step.get("imdecode_backend")
+    if decoder not in DECODER_PACKAGES:
+        return
+    before = mmcv.image.io.imread_backend
+    try:
+        mmcv.use_backend(decoder)  # turbojpeg works only after this
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            f"imdecode_backend={decoder!r} cannot be used ({error}): pip install "
+            f"{DECODER_PACKAGES[decoder]}, or choose 'cv2'."
+        ) from error
+    finally:
+        mmcv.use_backend(before)
 
 
 def _steps(pipeline: Sequence) -> Iterator[dict]:
@@ -59,20 +79,6 @@ def _steps(pipeline: Sequence) -> Iterator[dict]:
         elif isinstance(step, dict):
             yield step
             yield from _steps(step.get("transforms") or ())
-
-
-def _check_decoder(step: dict) -> None:
-    backend = step.get("imdecode_backend")
-    if backend == "tifffile" and mmcv_io.tifffile is None:
-        raise InputError(
-            f"{type_name(step)} has imdecode_backend='tifffile', which needs the package tifffile: "
-            "pip install tifffile"
-        )
-    if backend == "turbojpeg" and mmcv_io.jpeg is None:
-        raise InputError(
-            f"{type_name(step)} has imdecode_backend='turbojpeg'; set 'cv2', or pip install "
-            "PyTurboJPEG and call mmcv.use_backend('turbojpeg') in a module of custom_imports."
-        )
 
 
 def _check_zero_label(
@@ -100,7 +106,7 @@ def _check_files(files: list[tuple[str, str | None]], steps: list[dict]) -> None
     loads_labels = any(type_name(step) in LABEL_LOADERS for step in steps)
     for image, labels in files:
         if load is not None:
-            check_image(Path(image).read_bytes(), image, load)
+            check_image(Path(image).read_bytes(), image, keeps_16_bits(load))
         if loads_labels and labels is not None:
             check_label_map(labels)
 

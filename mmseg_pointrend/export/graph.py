@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..config import type_name
 from ..errors import InputError
-from ..inference.image_pipeline import require_rgb_loading, steps_after_loading
+from ..inference.image_pipeline import loading_obstacle, steps_after_loading
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
@@ -126,7 +126,11 @@ def resize_of(cfg: Config) -> Resize | None:
         InputError: If it loads other images than colored ones of 8 bits, or does more than to load,
             resize once and pack them.
     """
-    require_rgb_loading(cfg, "An exported model")
+    if obstacle := loading_obstacle(cfg):
+        raise InputError(
+            f"An exported model takes RGB images of 8 bits, but the test pipeline loads with "
+            f"{obstacle}, which may give others; tools/predict.py reads them with the checkpoint."
+        )
     found = None
     for step in steps_after_loading(cfg):
         kind = type_name(step)

@@ -3,22 +3,22 @@
 import inspect
 from pathlib import Path
 
-import mmcv
 import numpy as np
 from mmcv.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.registry import TRANSFORMS
 
 from ..config import type_name
+from ..datasets.checked_loading import keeps_16_bits
+from ..datasets.data_settings import IMAGE_LOADERS, check_decoder
+from ..datasets.layout import dataset_settings, innermost_datasets
 from ..errors import InputError
-from .images import check_rgb_array, refuse_dark, refuse_truncated
+from ..files import check_image
+from .images import check_rgb_array
 
-# Loading steps and decoders that give BGR images of 8 bits, (H, W, 3).
-PLAIN_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
+# Decoders that give BGR images of 8 bits, (H, W, 3).
 PLAIN_DECODERS = ("cv2", "pillow", "turbojpeg")
-# What MMCV's decoders are called in package registries.
-DECODER_PACKAGES = {"turbojpeg": "PyTurboJPEG", "tifffile": "tifffile", "pillow": "Pillow"}
 
 
 class ImagePipeline:
@@ -45,15 +45,19 @@ class ImagePipeline:
         init_default_scope(cfg.get("default_scope", "mmseg"))
         loading, after = _split(cfg)
         loading = loading or [dict(type="LoadImageFromFile")]
-        check_decoders(loading)
-        to_float32 = loading[0].get("to_float32", False)
+        for step in loading:
+            check_decoder(step)
+        first = loading[0]
         self._loading = [TRANSFORMS.build(step) for step in loading]
         self._after = [TRANSFORMS.build(step) for step in after]
-        self._take = TRANSFORMS.build(dict(type="LoadImageFromNDArray", to_float32=to_float32))
-        self.suffix = _image_suffix(tested_dataset(cfg))
-        self.obstacle = _loading_obstacle(cfg)
+        take = dict(type="LoadImageFromNDArray", to_float32=first.get("to_float32", False))
+        self._take = TRANSFORMS.build(take)
+        self._keeps_16_bits = type_name(first) not in IMAGE_LOADERS or keeps_16_bits(first)
+        suffix = dataset_settings(tested_dataset(cfg)).get("img_suffix")
+        self.suffix = Path(f"x{suffix}").suffix.lower() if isinstance(suffix, str) else ""
+        self.obstacle = loading_obstacle(cfg)
         self.is_bgr = all(
-            type_name(step) in PLAIN_LOADERS and step.get("imdecode_backend") != "tifffile"
+            type_name(step) in IMAGE_LOADERS and step.get("imdecode_backend") != "tifffile"
             for step in loading
         )
 
@@ -88,15 +92,17 @@ class ImagePipeline:
         return self.load(path)["img"]
 
     def prepare(self, loaded: dict) -> dict:
-        """Run the steps that follow loading on what :meth:`load` has given, which stays as it is:
-        ``inputs``, (C, H, W), and ``data_samples``."""
+        """Run the other steps on a copy of what :meth:`load` has given, for what a call returns."""
         results = {**loaded}
         for step in self._after:
             results = step(results)
         return results
 
     def _load_file(self, path: str | Path) -> dict:
-        refuse_truncated(path)
+        try:
+            check_image(Path(path).read_bytes(), path, self._keeps_16_bits)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}.") from error
         results: dict | None = {"img_path": str(path), "seg_fields": []}
         for step in self._loading:
             name = type(step).__name__
@@ -118,60 +124,28 @@ class ImagePipeline:
                 ) from error
             if results is None:  # ignore_empty=True
                 raise InputError(f"{path}: {name} cannot read it.")
-        refuse_dark(results["img"], path)
         return results
 
 
 def tested_dataset(cfg: Config) -> dict:
-    """Config of the data set that a config tests on, without what is wrapped around it; of several,
-    the first one's."""
-    dataset = cfg.test_dataloader.dataset
-    while "pipeline" not in dataset and ("dataset" in dataset or "datasets" in dataset):
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
-    return dataset
+    """Config of the data set that a config tests on, of several the first one's."""
+    return next(innermost_datasets(cfg.test_dataloader.dataset))
 
 
 def steps_after_loading(cfg: Config) -> list[dict]:
-    """Configs of the transforms of a test pipeline behind those that load files. Raises an
-    InputError if there is no pipeline."""
+    """Configs of the steps of a test pipeline behind those that load files."""
     return _split(cfg)[1]
 
 
-def require_rgb_loading(cfg: Config, what: str) -> None:
-    """Refuse a config whose images are other than RGB or BGR pixels of 8 bits, (H, W, 3).
-
-    Args:
-        cfg (Config): A config with a ``test_dataloader``.
-        what (str): What takes such pixels alone, for the message: 'An exported model'.
-
-    Raises:
-        InputError: If its loading steps may give anything else.
-    """
-    obstacle = _loading_obstacle(cfg)
-    if obstacle:
-        raise InputError(
-            f"{what} takes RGB images of 8 bits, but the test pipeline loads with {obstacle}, "
-            "which may give others; tools/predict.py CONFIG CHECKPOINT without --tile reads them."
-        )
-
-
-def check_decoders(steps: list[dict]) -> None:
-    """Raise an InputError that names the package to install if the decoder of a transform, its
-    ``imdecode_backend``, is missing."""
-    for step in steps:
-        decoder = step.get("imdecode_backend")
-        if decoder not in DECODER_PACKAGES:
-            continue
-        before = mmcv.image.io.imread_backend
-        try:
-            mmcv.use_backend(decoder)  # turbojpeg works only after this
-        except (ImportError, RuntimeError) as error:
-            raise InputError(
-                f"imdecode_backend={decoder!r} cannot be used ({error}): pip install "
-                f"{DECODER_PACKAGES[decoder]}, or choose 'cv2'."
-            ) from error
-        finally:
-            mmcv.use_backend(before)
+def loading_obstacle(cfg: Config) -> str | None:
+    """What in a test pipeline loads other images than colored ones of 8 bits, if anything does."""
+    for number, step in enumerate(_split(cfg)[0]):
+        if type_name(step) not in IMAGE_LOADERS or number:
+            return type_name(step)
+        for key, plain in (("color_type", ("color",)), ("imdecode_backend", PLAIN_DECODERS)):
+            if step.get(key, plain[0]) not in plain:
+                return f"{key}={step[key]!r}"
+    return None
 
 
 def _split(cfg: Config) -> tuple[list[dict], list[dict]]:
@@ -202,22 +176,3 @@ def _loads(step: dict, is_first: bool) -> bool:
 def _class(step: dict) -> type | None:
     kind = step["type"]
     return TRANSFORMS.get(kind) if isinstance(kind, str) else kind
-
-
-def _loading_obstacle(cfg: Config) -> str | None:
-    """What loads other images than colored ones of 8 bits, if anything does."""
-    loading, _ = _split(cfg)
-    for number, step in enumerate(loading):
-        if type_name(step) not in PLAIN_LOADERS or number:
-            return type_name(step)
-        for key, plain in (("color_type", ("color",)), ("imdecode_backend", PLAIN_DECODERS)):
-            if step.get(key, plain[0]) not in plain:
-                return f"{key}={step[key]!r}"
-    return None
-
-
-def _image_suffix(dataset: dict) -> str:
-    kind = dataset["type"]
-    parameters = inspect.signature(DATASETS.get(kind) if isinstance(kind, str) else kind).parameters
-    suffix = dataset.get("img_suffix", getattr(parameters.get("img_suffix"), "default", ""))
-    return Path(f"x{suffix}").suffix.lower() if isinstance(suffix, str) else ""

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from ..errors import InputError
+from .images import Segmentation
 from .inputs import Source, each_image
-from .segmentation import Segmentation
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .images import check_rgb_array, read_image
-from .segmentation import Segmentation
+from .images import Segmentation, check_rgb_array, read_image
 
 # Under which tools/export.py writes what belongs to the graph into the file's metadata, as JSON.
 METADATA_KEY = "mmseg_pointrend"

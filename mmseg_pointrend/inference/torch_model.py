@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..segmentors import use_label_segmentor
 from ..visualization import Explanation, explain
 from .image_pipeline import ImagePipeline, tested_dataset
-from .segmentation import Segmentation
+from .images import Segmentation
 
 DTYPES = {
     "float32": torch.float32,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .images import refuse_12_bits
+from ..files import check_depth
 
 
 class WindowReader:
@@ -53,7 +53,7 @@ class WindowReader:
                     f"{image.interpretation} of {image.format}."
                 )
             if image.format == "ushort":
-                refuse_12_bits(int(image.max()), path)
+                check_depth(int(image.max()), path)
             self._image = image.autorot().colourspace("srgb")
         except pyvips.Error as error:
             raise self._unreadable(error) from error

@@ -166,7 +166,7 @@ def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
         content = path.read_bytes()
         length = (len(segment) + 2).to_bytes(2, "big")
         content = content[:2] + b"\xff\xe1" + length + segment + content[2:]
-        for whole in (content, content + b"\0 what a camera appends \xff\xd8"):
+        for whole in (content, content + b"\0 a video that a camera appends \xff\xda"):
             path.write_bytes(whole)
             assert read_image(path).shape == image.shape
         for end in range(9, len(content) - 1, 7):
