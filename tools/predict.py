@@ -84,10 +84,7 @@ def build_tiling(args: argparse.Namespace) -> Tiling | None:
 def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
     """Build the model; takes the checkpoint from ``args.inputs`` if it needs one."""
     model, weights = args.model, None
-    if is_exported(model):
-        if args.cfg_options:
-            raise InputError(f"{model} is an exported model; --cfg-options are for configs.")
-    else:
+    if not is_exported(model):
         # models of the zoo have weights of their own
         if Path(model).is_file() or Path(args.inputs[0]).suffix == ".pth":
             weights = args.inputs.pop(0)

@@ -70,8 +70,7 @@ class PointRendInferencer:
             options = dict(weights=weights, channels_last=channels_last, compile=compile)
             options.update(dtype=dtype != "float32", allow_partial=allow_partial)
             options.update(trust_checkpoint=trust_checkpoint, overrides=overrides)
-            given = [name for name, value in options.items() if value]
-            if given:
+            if given := [name for name, value in options.items() if value]:
                 raise InputError(
                     f"{model} is an exported model, which takes no {', '.join(given)}."
                 )
@@ -95,13 +94,10 @@ class PointRendInferencer:
         points: bool = False,
         progress: bool = True,
     ) -> list[Segmentation]:
-        """Segment images and keep all results; takes the arguments of :meth:`iterate`.
+        """Segment images as :meth:`iterate` does, and keep all results.
 
         Args:
             progress (bool): Whether to show a progress bar on stderr. Defaults to True.
-
-        Returns:
-            list[Segmentation]: The segmentation of each image, in their order.
         """
         # how many images a folder or a pattern holds shows on the way
         is_counted = isinstance(images, list | tuple) and all(

@@ -46,33 +46,29 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
 
 
 def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[Path | np.ndarray]:
-    """Give images one by one, and search for none before it is asked for.
+    """Give the files, arrays and frames of videos among ``images`` one by one.
+
+    Nothing is searched for before it is asked for.
 
     Args:
         images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, an array, or
             any number of these.
         suffix (str): As of :func:`find_images`. Defaults to ''.
 
-    Yields:
-        Path | np.ndarray: The path of an image, an array as it was given, or a video's frame.
-
     Raises:
         InputError: If one is nothing of that.
     """
-    if isinstance(images, np.ndarray):
-        yield images
-    elif isinstance(images, str | PathLike):
-        for path in find_images([images], suffix):
-            yield from read_frames(path) if is_video(path) else (path,)
-    elif isinstance(images, Iterable):
-        for image in images:
-            if isinstance(image, Iterable) and not isinstance(image, str | np.ndarray):
-                raise InputError(
-                    f"An image must be a path or an array, got {type(image).__name__}. {PILLOW}"
-                )
-            yield from each_image(image, suffix)
-    else:
-        raise InputError(f"Images must be paths or arrays, got {type(images).__name__}. {PILLOW}")
+    is_one = isinstance(images, Source) or not isinstance(images, Iterable)
+    for image in [images] if is_one else images:
+        if isinstance(image, np.ndarray):
+            yield image
+        elif isinstance(image, str | PathLike):
+            for path in find_images([image], suffix):
+                yield from read_frames(path) if is_video(path) else (path,)
+        else:
+            raise InputError(
+                f"An image must be a path or an array, got {type(image).__name__}. {PILLOW}"
+            )
 
 
 def is_video(path: Path) -> bool:
@@ -89,7 +85,8 @@ def count_frames(path: Path) -> int:
 def read_frames(path: Path) -> Iterator[np.ndarray]:
     """Give the frames of a video one by one: BGR, (H, W, 3), uint8.
 
-    Raises an InputError if OpenCV can read none.
+    Raises:
+        InputError: If OpenCV can read none.
     """
     with _video(path) as video:
         is_read, frame = video.read()

@@ -20,8 +20,8 @@ class OnnxModel:
         path (str | Path): The ONNX file.
         device (str, optional): 'cpu', 'cuda' or 'cuda:N'. Defaults to None: a GPU if this ONNX
             Runtime can use one.
-        threads (int, optional): Threads that an operator is divided among. Defaults to None: ONNX
-            Runtime's choice, one for each core.
+        threads (int): Threads that an operator is divided among. Defaults to 0: ONNX Runtime's
+            choice, one for each core.
 
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
@@ -35,9 +35,7 @@ class OnnxModel:
 
     suffix, is_bgr, obstacle = "", True, None
 
-    def __init__(
-        self, path: str | Path, device: str | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, device: str | None = None, threads: int = 0) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{path}: no such model file.")
@@ -50,10 +48,7 @@ class OnnxModel:
             ) from error
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
-        if threads is not None:
-            if threads < 1:
-                raise InputError(f"threads must be an integer >= 1, got {threads}.")
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads
         providers = _providers(device, runtime.get_available_providers())
         try:
             self._session = runtime.InferenceSession(
@@ -78,8 +73,7 @@ class OnnxModel:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def load(self, image: str | Path | np.ndarray) -> dict:
-        """Read a file, or check an array: a dict with ``img``, BGR, (H, W, 3), uint8. Raises an
-        InputError if the file cannot be read, or the array is no such image."""
+        """Read a file, or check an array: a dict with ``img``, BGR, (H, W, 3), uint8."""
         if isinstance(image, str | Path):
             return {"img": read_image(image)}
         check_rgb_array(image)
@@ -98,28 +92,19 @@ class OnnxModel:
     def segment_batch(
         self, images: Sequence[np.ndarray | dict], logits: bool = False
     ) -> list[Segmentation]:
-        """Label every pixel of images of one size.
-
-        Args:
-            images (Sequence[np.ndarray | dict]): BGR images, (H, W, 3), uint8, or what
-                :meth:`load` gave.
-            logits (bool): Whether to give the logits too. Defaults to False.
-
-        Returns:
-            list[Segmentation]: The segmentation of each image, at its own size.
+        """Label every pixel of images of one size, BGR, (H, W, 3), uint8, or from :meth:`load`.
 
         Raises:
-            InputError: If the model was exported without logits, or ONNX Runtime fails, such as
-                for want of memory.
+            InputError: If ``logits`` are asked for and the model was exported without, or ONNX
+                Runtime fails, such as for want of memory.
         """
         if logits and "logits" not in self._outputs:
             raise InputError(f"{self.path} gives labels alone; export it with --logits.")
         arrays = [image["img"] if isinstance(image, dict) else image for image in images]
         pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in arrays])
+        names = ["labels", "logits"] if logits else ["labels"]
         try:
-            outputs = self._session.run(
-                ["labels", "logits"] if logits else ["labels"], {"images": pixels}
-            )
+            outputs = self._session.run(names, {"images": pixels})
         except Exception as error:  # as above
             height, width = pixels.shape[-2:]
             raise InputError(

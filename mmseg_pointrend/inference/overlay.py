@@ -9,16 +9,11 @@ VOID_COLOR = (0, 0, 0)
 
 
 def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
-    """Three bands of any image.
+    """A BGR picture, (H, W, 3), uint8, of an image, (H, W) or (H, W, C), of any type.
 
-    Args:
-        image (np.ndarray): (H, W) or (H, W, C), of any type.
-        is_bgr (bool): Whether its first three bands are blue, green and red rather than red, green
-            and blue. Defaults to True.
-
-    Returns:
-        np.ndarray: BGR, (H, W, 3), uint8: the first three bands, or the first one thrice. Other
-        types than uint8 are scaled, each band from its 2nd to its 98th percentile.
+    Shows the first three channels, blue, green and red, or red, green and blue if not ``is_bgr``,
+    or the first one thrice. Other types than uint8 are scaled, each channel from its 2nd to its
+    98th percentile.
     """
     bands = image.reshape(*image.shape[:2], -1)
     bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
@@ -32,15 +27,9 @@ def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paint a label map.
+    """Paint class indices, (H, W), in the RGB colors of ``palette``: BGR, (H, W, 3), uint8.
 
-    Args:
-        labels (np.ndarray): Class indices, (H, W), integers. Indices without a color, such as those
-            that are ignored, become black.
-        palette (Sequence[Sequence[int]]): RGB color of each class.
-
-    Returns:
-        np.ndarray: BGR image, (H, W, 3), uint8.
+    Indices without a color, such as those that are ignored, become black.
     """
     colors = np.array([*palette, VOID_COLOR], dtype=np.uint8)[:, ::-1]
     known = (labels >= 0) & (labels < len(palette))

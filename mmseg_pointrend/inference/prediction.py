@@ -34,8 +34,7 @@ def predict_files(
 
     Writes for each image NAME.png, a palette PNG of class indices at the image's own size, and
     NAME_overlay.jpg; images found in a folder keep their place below it. Of a video it writes a
-    mask for each frame, NAME/000000.png and so on. What cannot be read or predicted is reported,
-    the others are done all the same.
+    mask for each frame, NAME/000000.png and so on.
 
     Args:
         inferencer (PointRendInferencer): The model.
@@ -49,7 +48,7 @@ def predict_files(
             Instead of the other files NAME.tif is written, tile by tile. Defaults to None.
 
     Returns:
-        list[str]: A message for each image that failed.
+        list[str]: A message for each image that failed; the others are done all the same.
 
     Raises:
         InputError: If an input matches nothing, outputs would overwrite each other or an input or
@@ -57,19 +56,19 @@ def predict_files(
     """
     if batch_size < 1:
         raise InputError(f"--batch-size must be an integer >= 1, got {batch_size}.")
-    if tiling is not None and (show_points or batch_size > 1):
-        raise InputError("--tile goes with neither --show-points nor --batch-size.")
     if show_points and not inferencer.can_explain:
         raise InputError("--show-points needs a checkpoint; exported models do not tell points.")
     if tiling is not None:
-        _refuse_other_than_rgb(inferencer, "--tile reads")
-        _refuse_resizing(inferencer, tiling, (tiling.tile, tiling.tile))
+        if show_points or batch_size > 1:
+            raise InputError("--tile goes with neither --show-points nor --batch-size.")
+        _require_rgb_loading(inferencer, "--tile reads")
+        _require_own_size(inferencer, tiling, (tiling.tile, tiling.tile))
     images, out = find_images(inputs, inferencer.predictor.suffix), Path(out)
     videos = [path for path in images if is_video(path)]
     if videos and (tiling is not None or show_points):
         raise InputError(f"--tile and --show-points are for images, not for {videos[0]}.")
     endings = (".tif",) if tiling else (".png", "_overlay.jpg", "_points.png")[: 2 + show_points]
-    _refuse_bad_targets(images, out, endings)
+    _check_targets(images, out, endings)
     with Progress(console=Console(stderr=True)) as bar:
         total = len(images) - len(videos) + sum(map(count_frames, videos))
         run = _Run(inferencer, bar, total)
@@ -99,20 +98,19 @@ class _Run:
             tiles = predict_tiles(self.inferencer.segment, path, tiling)
             window = tiling.window(tiles.size)
             if window != tiles.size:
-                _refuse_resizing(self.inferencer, tiling, window)
+                _require_own_size(self.inferencer, tiling, window)
             write_label_tiff(_with_ending(target, ".tif"), tiles, self.inferencer.palette)
         self._bar.advance(self._task)
 
     def predict_video(self, job: Job, batch_size: int) -> None:
         path, target = job
         with self._noting(path):
-            _refuse_other_than_rgb(self.inferencer, f"{path}: a video has")
+            _require_rgb_loading(self.inferencer, f"{path}: a video has")
             frames, done = read_frames(path), 0
             while batch := [*islice(frames, batch_size)]:
                 for result in self.inferencer.segment_batch(batch):
-                    write_label_png(
-                        target / f"{done:06d}.png", result.labels, self.inferencer.palette
-                    )
+                    mask = target / f"{done:06d}.png"
+                    write_label_png(mask, result.labels, self.inferencer.palette)
                     done += 1
                 self._bar.advance(self._task, len(batch))
             if done < count_frames(path):
@@ -123,15 +121,16 @@ class _Run:
         for job in jobs:
             with self._noting(job[0]):
                 images[job] = self.inferencer.load(job[0])
-        found = {} if show_points else self._segment_together(images)
+        together = {} if show_points else self._segment_together(images)
         for (path, target), image in images.items():
             with self._noting(path):
                 picture = as_picture(image["img"], self.inferencer.predictor.is_bgr)
                 if show_points:
                     labels = self._explain(image, picture, target)
+                elif (path, target) in together:
+                    labels = together[path, target]
                 else:
-                    labels = found.get((path, target))
-                    labels = self.inferencer.segment(image) if labels is None else labels
+                    labels = self.inferencer.segment(image)
                 write_label_png(_with_ending(target, ".png"), labels, self.inferencer.palette)
                 if picture.shape[:2] == labels.shape:
                     painted = overlay(picture, labels, self.inferencer.palette)
@@ -142,13 +141,11 @@ class _Run:
 
     def _segment_together(self, images: dict[Job, dict]) -> dict[Job, np.ndarray]:
         """Labels of a batch, or nothing: one by one shows which image fails."""
-        if len(images) > 1:
-            try:
-                found = self.inferencer.segment_batch([*images.values()])
-                return {job: result.labels for job, result in zip(images, found, strict=True)}
-            except (InputError, MemoryError):
-                pass
-        return {}
+        try:
+            found = self.inferencer.segment_batch([*images.values()]) if len(images) > 1 else []
+        except (InputError, MemoryError):
+            return {}
+        return {job: result.labels for job, result in zip(images, found, strict=False)}
 
     def _explain(self, image: dict, picture: np.ndarray, target: Path) -> np.ndarray:
         """Draw how the labels of an image come about, and return them."""
@@ -181,15 +178,14 @@ def _with_ending(target: Path, ending: str) -> Path:
     return target.with_name(target.name + ending)
 
 
-def _refuse_other_than_rgb(inferencer: "PointRendInferencer", subject: str) -> None:
-    obstacle = inferencer.predictor.obstacle
-    if obstacle is not None:
+def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> None:
+    if obstacle := inferencer.predictor.obstacle:
         raise InputError(
             f"{subject} RGB images of 8 bits, but the test pipeline loads with {obstacle}."
         )
 
 
-def _refuse_resizing(
+def _require_own_size(
     inferencer: "PointRendInferencer", tiling: Tiling, window: tuple[int, int]
 ) -> None:
     """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
@@ -204,7 +200,7 @@ def _refuse_resizing(
         )
 
 
-def _refuse_bad_targets(images: dict[Path, Path], out: Path, endings: Sequence[str]) -> None:
+def _check_targets(images: dict[Path, Path], out: Path, endings: Sequence[str]) -> None:
     """Refuse outputs that would overwrite each other or an input, or lie outside of ``out``."""
     sources = {path.resolve() for path in images}
     owners: dict[Path, Path] = {}

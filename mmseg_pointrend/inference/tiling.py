@@ -17,12 +17,11 @@ TIFF_SIDE = 16
 
 
 class Span(NamedTuple):
-    """A window along one axis: its first pixel, the one behind its last, and the part of the image
-    whose labels are taken from it."""
+    """A window along one axis."""
 
     start: int
     stop: int
-    kept: slice
+    kept: slice  # the part of the image whose labels are taken from it
 
     @property
     def inner(self) -> slice:
@@ -31,18 +30,11 @@ class Span(NamedTuple):
 
 
 class LabelTiles(NamedTuple):
-    """A label map in tiles.
+    """A label map in tiles, of which those at the lower and right edges may be smaller."""
 
-    Attributes:
-        size (tuple[int, int]): (height, width) of the map in pixels.
-        tile (tuple[int, int]): (height, width) of a tile in pixels, multiples of 16. Those at the
-            lower and right edges of the map may be smaller.
-        tiles (Iterable[np.ndarray]): Class indices of each tile, row by row.
-    """
-
-    size: tuple[int, int]
-    tile: tuple[int, int]
-    tiles: Iterable[np.ndarray]
+    size: tuple[int, int]  # (height, width) of the map in pixels
+    tile: tuple[int, int]  # (height, width) of a tile in pixels, multiples of 16
+    tiles: Iterable[np.ndarray]  # class indices of each tile, row by row
 
 
 @dataclass(frozen=True)
@@ -96,15 +88,12 @@ class Tiling:
 def predict_tiles(
     segment: Callable[[np.ndarray], np.ndarray], path: Path, tiling: Tiling
 ) -> LabelTiles:
-    """Predict an image file window by window, so that nothing larger is ever in memory.
+    """Predict an image file window by window, each when its tile is asked for.
 
     Args:
         segment (Callable): Labels, (H, W), of a BGR image, (H, W, 3), uint8.
         path (Path): The image file.
         tiling (Tiling): How it is cut. An image that fits one tile is predicted as a whole.
-
-    Returns:
-        LabelTiles: Its labels, each tile predicted when it is asked for.
 
     Raises:
         InputError: If the file cannot be read; from the tiles, too, if that turns out late.
@@ -132,8 +121,9 @@ def predict_tiles(
 def write_label_tiff(path: Path, labels: LabelTiles, palette: Sequence[Sequence[int]]) -> None:
     """Write class indices as an 8-bit TIFF with the RGB colors of ``palette``, tile by tile.
 
-    Raises an InputError if there are labels above 255, the file cannot be written, or tifffile is
-    not installed.
+    Raises:
+        InputError: If there are labels above 255, the file cannot be written, or tifffile is not
+            installed.
     """
     try:
         import tifffile

@@ -24,11 +24,7 @@ from ..visualization import Explanation, explain
 from .image_pipeline import ImagePipeline, tested_dataset
 from .images import Segmentation
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = ("float32", "bfloat16", "float16")
 # A side that every usual stride divides, of the image to compile with.
 WARM_UP = 128
 
@@ -36,26 +32,10 @@ WARM_UP = 128
 class TorchModel:
     """A trained model and the pipeline that prepares its images.
 
-    It may be called from several threads at once: prediction changes nothing in it. Its methods
-    take arrays or what :meth:`ImagePipeline.load` gives, and raise an InputError if the images do
-    not fit into memory or have other channels than the model takes.
-
-    Args:
-        cfg (Config): Config of the model; its test pipeline loads and prepares the images.
-        weights (str | Path): Checkpoint file.
-        device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
-        dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
-            'float32'.
-        channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
-        compile (bool): Whether to compile backbone, neck and coarse head with ``torch.compile``,
-            which takes minutes. Defaults to False.
-        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
-        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
-
-    Attributes:
-        classes (tuple[str, ...]): Names of the classes.
-        palette (list[list[int]]): RGB color of each class.
-        suffix, is_bgr, obstacle, load: As of :class:`ImagePipeline`.
+    Takes the arguments of ``PointRendInferencer``, the config read and the weights found, and has
+    its attributes, those of :class:`ImagePipeline` and its ``load``. It may be called from several
+    threads at once. Its methods raise InputError if the images do not fit into memory or have other
+    channels than the model takes.
 
     Raises:
         InputError: If the checkpoint cannot be read or does not fit the model, the device is not
@@ -86,7 +66,7 @@ class TorchModel:
         meta = load_weights(self.model, weights, allow_partial, trust)
         self.model.to(self.device).eval()
         if dtype != "float32" or channels_last:
-            set_type_and_layout(self.model, DTYPES[dtype], channels_last)
+            set_type_and_layout(self.model, getattr(torch, dtype), channels_last)
         known = _classes_and_palette(meta.get("dataset_meta", {}), tested_dataset(cfg))
         self.classes, self.palette = known
         if compile:
@@ -99,14 +79,21 @@ class TorchModel:
         batch = self._prepare(images)
         with torch.no_grad(), self._clear_errors(batch["inputs"]):
             batch = self.model.data_preprocessor(batch, False)
+            inputs, samples = batch["inputs"], batch["data_samples"]
             if not logits:
-                samples = self.model.predict(batch["inputs"], batch["data_samples"])
-                return [Segmentation(_labels(sample)) for sample in samples]
-            return self._segment_with_logits(batch["inputs"], batch["data_samples"])
+                return [Segmentation(_labels(each)) for each in self.model.predict(inputs, samples)]
+            maps = self.model.inference(inputs, [sample.metainfo for sample in samples])
+            labels = [_labels(each) for each in self.model.postprocess_result(maps, samples)]
+            channels = maps.shape[1]
+            if channels == 1:
+                # of a single channel it leaves the sigmoid, of two channels what they are
+                maps = torch.cat((torch.zeros_like(maps), maps), dim=1)
+            found = self.model.postprocess_result(maps, samples)
+            resized = [each.seg_logits.data[-channels:].float().cpu().numpy() for each in found]
+            return [Segmentation(*both) for both in zip(labels, resized, strict=True)]
 
     def explain(self, image: np.ndarray | dict) -> Explanation:
-        """Label an image and tell what the coarse head saw and where the points fell; raises an
-        InputError if the model has no :class:`PointRendHead`."""
+        """Label an image and tell what the coarse head saw and where the points fell."""
         batch = self._prepare([image])
         with self._clear_errors(batch["inputs"]):
             return explain(self.model, batch)
@@ -114,20 +101,6 @@ class TorchModel:
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that the test pipeline resizes a color image of ``size`` to."""
         return tuple(self._prepare([np.zeros((*size, 3), np.uint8)])["inputs"][0].shape[-2:])
-
-    def _segment_with_logits(
-        self, inputs: torch.Tensor, samples: list[SegDataSample]
-    ) -> list[Segmentation]:
-        logits = self.model.inference(inputs, [sample.metainfo for sample in samples])
-        found = self.model.postprocess_result(logits, samples)
-        labels = [_labels(sample) for sample in found]
-        if logits.shape[1] == 1:
-            # of a single channel it leaves the sigmoid, of two channels what they are
-            both = torch.cat((torch.zeros_like(logits), logits), dim=1)
-            found = self.model.postprocess_result(both, samples)
-        maps = [sample.seg_logits.data[-logits.shape[1] :] for sample in found]
-        maps = [each.float().cpu().numpy() for each in maps]
-        return [Segmentation(*both) for both in zip(labels, maps, strict=True)]
 
     def _prepare(self, images: Sequence[np.ndarray | dict]) -> dict[str, list]:
         loaded = [image if isinstance(image, dict) else self.load(image) for image in images]

@@ -62,11 +62,8 @@ class WindowReader:
         self.size = (self._image.height, self._image.width)
 
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """Read the rows from ``top`` to ``bottom`` and the columns from ``left`` to ``right``.
-
-        Returns a BGR window, (bottom - top, right - left, 3), uint8; raises an InputError if that
-        part of the file cannot be decoded.
-        """
+        """A window of the image, BGR, (bottom - top, right - left, 3), uint8; InputError if that
+        part of the file cannot be decoded."""
         try:
             pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
         except self._error as error:

@@ -55,8 +55,8 @@ def explain(model: nn.Module, data: dict) -> Explanation:
         Explanation: Maps of the size of the original image.
 
     Raises:
-        InputError: If the model has another head, its renderer is none of this package, or its
-            weights were not loaded.
+        InputError: If the model has another head or a renderer of another package, or its weights
+            were not loaded.
     """
     model = bare_segmentor(model)
     head = model.decode_head

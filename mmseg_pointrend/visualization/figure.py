@@ -82,8 +82,7 @@ def figure_to_image(figure: Figure) -> np.ndarray:
 
 
 def most_changed_window(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int]:
-    """Find the square window in which two label maps, (H, W), differ at most pixels: x and y of its
-    upper left corner, and its side."""
+    """The square in which two label maps, (H, W), differ most: its left, its top and its side."""
     side = max(1, round(ZOOM_SHARE * min(before.shape)))
     total = cv2.integral((before != after).astype(np.uint8))
     sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]

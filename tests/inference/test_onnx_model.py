@@ -201,7 +201,6 @@ def test_refuses_arrays_that_are_no_images(
     [
         (dict(device="tpu"), "must be 'cpu', 'cuda' or 'cuda:N'"),
         (dict(device="cuda:x"), "must be 'cpu', 'cuda' or 'cuda:N'"),
-        (dict(threads=0), "threads must be"),
     ],
 )
 def test_refuses_settings(write_model: Callable[..., Path], settings: dict, message: str) -> None:

@@ -203,7 +203,7 @@ def test_a_model_that_is_none_gets_one_line(
         (["gone.onnx", "photo.png"], r"gone\.onnx"),
         (["text.onnx", "photo.png"], r"text\.onnx"),
         (["text.onnx", "photo.png", "--compile"], "takes no compile"),
-        (["text.onnx", "photo.png", "--cfg-options", "a=1"], "are for configs"),
+        (["text.onnx", "photo.png", "--cfg-options", "a=1"], "takes no overrides"),
     ):
         with pytest.raises(SystemExit, match=rf"^error: .*{message}[^\n]*$"):
             run_tool("predict", *command, "--out", "out")
