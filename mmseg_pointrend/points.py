@@ -12,6 +12,7 @@ reads a map must use the flag that the map was upsampled with, or it reads besid
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -42,11 +43,10 @@ class Window(NamedTuple):
 
 
 def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
-    """Read maps at points, bilinearly.
+    """Read maps at points, bilinearly, as :func:`torch.nn.functional.grid_sample` does.
 
-    The same as :func:`torch.nn.functional.grid_sample` with zeros outside of the map, but only the
-    four neighbors of each point are touched: half precision and channels_last maps are read as they
-    lie, where grid_sample under autocast first copies the whole map to float32.
+    Only the four neighbors of each point are touched: half precision and channels_last maps are
+    read as they lie, where grid_sample under autocast first copies the whole map to float32.
 
     Args:
         maps (Tensor): Feature maps or logits, (B, C, H, W), any floating-point type and layout.
@@ -59,101 +59,127 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
+    batch, _, height, width = maps.shape
+    image = torch.arange(batch, device=maps.device).unsqueeze(1)
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
-        table, index = rows_at(maps, index)
-        values = F.embedding_bag(
-            index.flatten(0, 1),
-            table,
-            per_sample_weights=weights.flatten(0, 1).to(table.dtype),
-            mode="sum",
-        ).unflatten(0, coords.shape[:2])
-        return values.to(maps.dtype).transpose(1, 2)
-    batch = torch.arange(maps.shape[0], device=maps.device).unsqueeze(1)
-    # All neighbors at once: each reading of its own would have a gradient as large as the maps.
-    neighbors = index.flatten(1)
-    row = torch.div(neighbors, maps.shape[-1], rounding_mode="floor")
-    col = neighbors - row * maps.shape[-1]
-    # (B, N, 4, C): rows of memory where the map is channels_last
-    values = maps[batch, :, row, col].unflatten(1, index.shape[1:])
-    values = (values * weights.unsqueeze(-1)).sum(dim=2)
+        rows = getattr(maps, "rows", None) or MapRows(maps)
+        table, row = rows.locate(index + image.unsqueeze(2) * (height * width))
+        weights = weights.view(-1, 4).to(table.dtype)
+        values = F.embedding_bag(row.view(-1, 4), table, per_sample_weights=weights, mode="sum")
+        values = values.unflatten(0, coords.shape[:2])
+    else:
+        # All neighbors at once: each reading of its own would have a gradient as large as the maps.
+        index = index.flatten(1)
+        row = torch.div(index, width, rounding_mode="floor")
+        # (B, N, 4, C): rows of memory where the map is channels_last
+        values = maps[image, :, row, index - row * width].unflatten(1, weights.shape[1:])
+        values = (values * weights.unsqueeze(-1)).sum(dim=2)
     return values.to(maps.dtype).transpose(1, 2)
 
 
-def rows_at(maps: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels of maps as rows of a table.
-
-    Channels_last maps are the table; of others, which are slow to read, each pixel is read once.
+class PixelRows:
+    """Pixels as rows of a table, each read when it is asked for, once.
 
     Args:
-        maps (Tensor): (B, C, H, W), any floating-point type and layout.
-        pixels (Tensor): Flat, row-major indices of pixels, (B, ...), int64.
-
-    Returns:
-        tuple[Tensor, Tensor]: The table, (R, C), of single precision at least, and the pixels' rows
-        in it, of the shape of ``pixels``, int64 or int32.
+        count (int): Number of pixels; each is an index, int64.
+        table (Tensor): An empty table, (0, C), of the device and dtype of the rows.
     """
-    batch, channels, height, width = maps.shape
-    first = height * width * torch.arange(batch, device=maps.device)
-    pixels = pixels + first.view(-1, *[1] * (pixels.dim() - 1))
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    if maps.dtype == dtype and maps.is_contiguous(memory_format=torch.channels_last):
-        return maps.permute(0, 2, 3, 1).reshape(-1, channels), pixels
-    number = torch.empty(batch * height * width, dtype=torch.int32, device=maps.device)
-    read = distinct(pixels.flatten(), number)
-    row = torch.div(read, width, rounding_mode="floor")
-    image = torch.div(row, height, rounding_mode="floor")
-    if batch == 1 and maps.is_contiguous():
-        # A channel at a time: neighboring pixels share a line of the cache.
-        table = maps[0].flatten(1).index_select(1, read).t().contiguous()
-    else:
-        table = maps[image, :, row - image * height, read - row * width]
-    return table.to(dtype), number.take(pixels)
+
+    def __init__(self, count: int, table: Tensor) -> None:
+        self.count = count
+        self.table = self._space = table
+
+    def read(self, pixels: Tensor) -> Tensor:
+        """Rows, (P, C), of (P,) distinct pixels."""
+        raise NotImplementedError
+
+    @cached_property
+    def row_of(self) -> Tensor:
+        """Row of each pixel in the table, (count,), int32, negative if there is none."""
+        return torch.full((self.count,), -1, dtype=torch.int32, device=self.table.device)
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The table, (R, C), and the rows of some pixels in it, of the pixels' shape."""
+        row = self.row_of.take(pixels)
+        missing = pixels.masked_select(row < 0)
+        if len(missing):
+            # Of those that are the same pixel one's place stays, whichever; no sorting.
+            place = torch.arange(len(missing), dtype=torch.int32, device=missing.device)
+            self.row_of.scatter_(0, missing, place)
+            missing = missing.masked_select(self.row_of.take(missing) == place)
+            self.put(missing, self.read(missing))
+            row = self.row_of.take(pixels)
+        return self.table, row
+
+    def put(self, pixels: Tensor, rows: Tensor) -> None:
+        """Add (P, C) rows of (P,) distinct pixels, in place of any that they had."""
+        first, end = len(self.table), len(self.table) + len(rows)
+        row = torch.arange(first, end, dtype=torch.int32, device=rows.device)
+        self.row_of.scatter_(0, pixels, row)
+        if first == 0:
+            self._space = rows
+        elif end <= len(self._space):
+            self._space[first:end] = rows
+        else:  # room for more, lest each time all rows move
+            room = rows.new_empty(end // 2, rows.shape[1])
+            self._space = torch.cat((self.table, rows, room))
+        self.table = self._space[:end]
 
 
-def distinct(pixels: Tensor, number: Tensor) -> Tensor:
-    """Each of (P,) pixels once, without sorting; in ``number``, which has an int32 for each pixel
-    there is, those at ``pixels`` become their places in the result."""
-    places = torch.arange(len(pixels), dtype=torch.int32, device=pixels.device)
-    # Of those that are the same pixel one's place stays, whichever; it speaks for the others.
-    number.scatter_(0, pixels, places)
-    pixels = pixels.masked_select(number.take(pixels) == places)
-    number.scatter_(0, pixels, places[: len(pixels)])
-    return pixels
+class MapRows(PixelRows):
+    """The pixels of maps, (B, C, H, W), of any floating-point type and layout, counted over images,
+    rows and columns; their rows are of single precision at least."""
+
+    def __init__(self, maps: Tensor) -> None:
+        self.pixels_last = maps.permute(0, 2, 3, 1)
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        super().__init__(
+            self.pixels_last[..., 0].numel(), maps.new_empty(0, maps.shape[1], dtype=dtype)
+        )
+        self.is_table = maps.dtype == dtype and self.pixels_last.is_contiguous()
+        if self.is_table:
+            self.table = self.pixels_last.flatten(0, 2)
+
+    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.table, pixels) if self.is_table else super().locate(pixels)
+
+    def read(self, pixels: Tensor) -> Tensor:
+        batch, height, width, _ = self.pixels_last.shape
+        if batch == 1:  # faster
+            return self.pixels_last.flatten(0, 2).index_select(0, pixels).to(self.table.dtype)
+        row = torch.div(pixels, width, rounding_mode="floor")
+        image = torch.div(row, height, rounding_mode="floor")
+        rows = self.pixels_last[image, row - image * height, pixels - row * width]
+        return rows.to(self.table.dtype)
+
+
+def read_once(maps: Tensor) -> Tensor:
+    """Have :func:`point_sample` read each pixel of some maps once, however often it is called."""
+    maps.rows = MapRows(maps)
+    return maps
 
 
 def point_neighbors(
-    coords: Tensor, size: tuple[int, int], align_corners: bool = False
+    coords: Tensor, size: tuple[int, int], align_corners: bool
 ) -> tuple[Tensor, Tensor]:
-    """The four pixels of an (H, W) map that (..., 2) points are read from, bilinearly.
-
-    Returns:
-        tuple[Tensor, Tensor]: Flat, row-major indices of the pixels, (..., 4), int64, and their
-        weights, (..., 4), float32. A pixel outside of the map has the weight zero.
-    """
+    """The four pixels of an (H, W) map that (..., 2) points are read from: their flat, row-major
+    indices, (..., 4), int64, and weights, (..., 4), float32, zero outside of the map."""
     height, width = size
-    row, row_weights = axis_neighbors(coords[..., 1], height, align_corners)
-    col, col_weights = axis_neighbors(coords[..., 0], width, align_corners)
+    row, row_weights = _axis_neighbors(coords[..., 1], height, align_corners)
+    col, col_weights = _axis_neighbors(coords[..., 0], width, align_corners)
     index = row.unsqueeze(-1) * width + col.unsqueeze(-2)
     weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
     return index.flatten(-2), weights.flatten(-2)
 
 
-def axis_neighbors(
-    coord: Tensor, length: int, align_corners: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The two pixels of an axis of a map that a coordinate is read from, linearly.
-
-    Returns:
-        tuple[Tensor, Tensor]: The pixels, (..., 2), int64, and their weights, (..., 2), float32. A
-        pixel outside of the map has the weight zero.
-    """
+def _axis_neighbors(coord: Tensor, length: int, align_corners: bool) -> tuple[Tensor, Tensor]:
     coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
     position = to_pixels(coord, length, align_corners)
     low = position.floor()
     pixel = torch.stack((low, low + 1), dim=-1)
-    inside = (pixel >= 0) & (pixel < length)
-    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * inside
-    return pixel.clamp(0, length - 1).long(), weight
+    nearest = pixel.clamp(0, length - 1)
+    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * (nearest == pixel)
+    return nearest.long(), weight
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
@@ -161,8 +187,7 @@ def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) ->
 
     Args:
         labels (Tensor): Class indices, (B, H, W), any integer type.
-        coords (Tensor): Points, (B, N, 2).
-        align_corners (bool): As in :func:`point_sample`. Defaults to False.
+        coords, align_corners: As of :func:`point_sample`.
 
     Returns:
         Tensor: Labels, (B, N), of the dtype of ``labels``.
@@ -197,17 +222,13 @@ def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
 
     Args:
         logits (Tensor): Logits or probabilities with the classes along ``dim``. A single class is
-            the logit of a sigmoid, whose boundary is at zero: its margin is the absolute value.
+            the logit of a sigmoid, whose margin is its absolute value.
         dim (int): The class dimension, which the result lacks. Defaults to 1.
-
-    Returns:
-        Tensor: Margins >= 0, e.g. (B, H, W) for logits of (B, C, H, W).
     """
     first, *others = logits.unbind(dim)
     if not others:
         return first.abs()
-    # A running maximum and runner-up: topk(k=2) sorts every pixel on its own and is many times
-    # slower.
+    # topk(k=2) sorts every pixel on its own and is many times slower
     best, second = torch.maximum(first, others[0]), torch.minimum(first, others[0])
     for other in others[1:]:
         second = torch.maximum(second, torch.minimum(best, other))
@@ -280,8 +301,7 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
         uncertainty (str | Callable): ``'margin'``, the gap between the two largest logits;
             ``'prob_margin'``, the gap between the two largest class probabilities; or a function
             from logits to uncertainties, (B, N), larger where a prediction is less certain. With
-            one channel both names mean the absolute logit, as they order points alike. Defaults to
-            'margin'.
+            one channel both names mean the absolute logit. Defaults to 'margin'.
 
     Returns:
         Tensor: Margins, (B, N). Those of the two names are >= 0, and zero on a decision boundary.
@@ -291,14 +311,6 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
     if uncertainty == "prob_margin" and logits.shape[1] > 1:
         logits = logits.softmax(dim=1)
     return top2_margin(logits)
-
-
-def prob_margin_bound(bound: Tensor, channels: int) -> Tensor:
-    """Lower bounds of probability margins from those of logit margins; negative ones stay so."""
-    if channels == 1:
-        return bound  # which margins() takes for both names
-    ratio = torch.exp(-bound)
-    return (1 - ratio) / (1 + (channels - 1) * ratio)
 
 
 def stride16_cells(size: Sequence[int]) -> int:

@@ -31,13 +31,12 @@ class DenseRenderer:
     """Coarse-to-fine rendering that keeps the logits of every pixel (PointRend, section 3.1).
 
     Each step upsamples the logits bilinearly, picks the least certain cells of the finer grid and
-    replaces their logits by those of the point head.
+    replaces their logits by those of the point head. A fixed number of steps is followed by one
+    bilinear resize if the size still differs.
 
     Args:
-        subdivision_steps (int, optional): As ``steps`` of :class:`Subdivision`. A fixed number is
-            followed by one bilinear resize if the size still differs. Defaults to None.
-        subdivision_num_points (int, optional): As ``num_points`` of it. Defaults to None.
-        scale_factor (float): As of it. Defaults to 2.
+        subdivision_steps, subdivision_num_points, scale_factor: As ``steps``, ``num_points`` and
+            ``scale_factor`` of :class:`Subdivision`.
         uncertainty (str | Callable): As of :func:`~mmseg_pointrend.points.margins`.
         min_margin (float, optional): Margin, in terms of ``uncertainty``, from which on points are
             left alone, so that easy images cost less. Defaults to None: always as many points.
@@ -72,7 +71,7 @@ class DenseRenderer:
     def __call__(
         self, coarse_logits: Tensor, fine_features: Levels, point_head: PointHead, size: Size
     ) -> Tensor:
-        """Render logits.
+        """Render logits, (B, C, H, W), of the coarse logits' dtype.
 
         Args:
             coarse_logits (Tensor): Logits of the coarse head, (B, C, h, w).
@@ -80,9 +79,6 @@ class DenseRenderer:
             point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
                 points to (B, C, N) logits.
             size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
-
-        Returns:
-            Tensor: Logits, (B, C, H, W), of the coarse logits' dtype.
 
         Raises:
             InputError: If ``size`` is smaller than the coarse map.
@@ -118,14 +114,11 @@ class DenseRenderer:
             # head was trained on.
             fine, coarse = self.point_features(fine_features, coarse_logits, coords)
             refined = point_head(fine, coarse).to(logits.dtype)
+            cells = index.unsqueeze(1).expand_as(refined)
             if self.min_margin is not None:
-                present = logits.flatten(2).gather(2, index.unsqueeze(1).expand_as(refined))
+                present = logits.flatten(2).gather(2, cells)
                 refined = torch.where(wanted[:, None, : index.shape[1]], refined, present)
-            logits = (
-                logits.flatten(2)
-                .scatter(2, index.unsqueeze(1).expand_as(refined), refined)
-                .unflatten(2, grid)
-            )
+            logits = logits.flatten(2).scatter(2, cells, refined).unflatten(2, grid)
             yield RenderStep(logits, index)
 
 

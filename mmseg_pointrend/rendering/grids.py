@@ -11,15 +11,14 @@ copies of its border: an (h, w) grid has (h + 1) * (w + 1) cells, and every pixe
 lies in one of them.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..points import Window, distinct, rows_at
+from ..points import PixelRows, Window, read_once
 from .dense import resize
 
 # Logits that a CPU interpolates at a time: so many fit its cache.
@@ -30,24 +29,20 @@ class MapGrid:
     """A grid that is given as a map, (C, H, W), of single or double precision and any layout."""
 
     def __init__(self, maps: Tensor) -> None:
-        self.maps = maps
+        self.batch = read_once(maps.unsqueeze(0))
         self.size = tuple(maps.shape[1:])
-
-    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """A table of logits, (R, C), and the rows of some pixels in it, of the pixels' shape."""
-        table, row = rows_at(self.maps.unsqueeze(0), pixels.unsqueeze(0))
-        return table, row.squeeze(0)
+        self.locate = self.batch.rows.locate
 
     def put(self, pixels: Tensor, rows: Tensor) -> None:
-        """Give (P,) distinct pixels other logits, (P, C)."""
-        self.maps.flatten(1)[:, pixels] = rows.t()
+        """Give (P,) distinct pixels, none of which was located before, other logits, (P, C)."""
+        self.batch[0].flatten(1)[:, pixels] = rows.t()
 
     def full(self) -> Tensor:
         """The grid as a map, (C, H, W)."""
-        return self.maps
+        return self.batch[0]
 
 
-class FinerGrid:
+class FinerGrid(PixelRows):
     """A grid of ``size`` = (H, W) that F.interpolate would make of a part of a coarser one.
 
     ``like`` is a (C, ...) tensor with the device and dtype of the logits.
@@ -71,13 +66,7 @@ class FinerGrid:
         self._column_corners = (self._x.ends + self.window.left)[:, [0, 1, 0, 1]]
         self._row_weights = self._y.weights[:, [0, 0, 1, 1]]
         self._column_weights = self._x.weights[:, [0, 1, 0, 1]]
-        self._table = like.new_empty(0, self.channels)
-
-    @cached_property
-    def _row_of(self) -> Tensor:
-        """Row of each pixel in the table, (H * W,), negative if there is none."""
-        count = self.size[0] * self.size[1]
-        return torch.full((count,), -1, dtype=torch.int32, device=self._table.device)
+        super().__init__(size[0] * size[1], like.new_empty(0, self.channels))
 
     def spread(self, cells: Tensor) -> Tensor:
         """Give each pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
@@ -111,39 +100,17 @@ class FinerGrid:
             # One pass over memory, where indexing, multiplying and adding take several.
             yield F.embedding_bag(part, table, per_sample_weights=part_weights, mode="sum")
 
-    def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Find pixels; see :meth:`MapGrid.locate`. Each is interpolated once."""
-        row = self._row_of.take(pixels)
-        missing = pixels.masked_select(row < 0)
-        if len(missing):
-            missing = distinct(missing, self._row_of)
-            self._append(missing, self.interpolate(missing))
-            row = self._row_of.take(pixels)
-        return self._table, row
-
-    def put(self, pixels: Tensor, rows: Tensor) -> None:
-        """Give (P,) distinct pixels, none of which was located before, logits, (P, C)."""
-        self._append(pixels, [rows])
+    def read(self, pixels: Tensor) -> Tensor:
+        return torch.cat([*self.interpolate(pixels)])
 
     def full(self) -> Tensor:
         """The grid as a map, (C, H, W)."""
         maps = self.window.of(self.coarser.full()).unsqueeze(0)
         maps = resize(maps, self.size, self.align_corners).squeeze(0)
-        if len(self._table):
-            known = (self._row_of >= 0).nonzero().squeeze(1)
-            maps.flatten(1)[:, known] = self._table[self._row_of[known]].t()
+        if len(self.table):
+            known = (self.row_of >= 0).nonzero().squeeze(1)
+            maps.flatten(1)[:, known] = self.table[self.row_of[known]].t()
         return maps
-
-    def _append(self, pixels: Tensor, portions: Iterable[Tensor]) -> None:
-        row = len(self._table)
-        table = self._table.new_empty(row + len(pixels), self.channels)
-        table[:row] = self._table
-        number = torch.arange(row, len(table), dtype=torch.int32, device=pixels.device)
-        self._row_of.scatter_(0, pixels, number)
-        for rows in portions:
-            table[row : row + len(rows)] = rows
-            row += len(rows)
-        self._table = table
 
 
 class _Axis(NamedTuple):

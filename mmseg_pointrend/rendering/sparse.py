@@ -32,14 +32,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from ..errors import InputError
-from ..points import (
-    Window,
-    cell_coords,
-    classify_map,
-    classify_rows,
-    margins,
-    prob_margin_bound,
-)
+from ..points import Window, cell_coords, classify_map, classify_rows, margins, read_once
 from .dense import DenseRenderer, Levels, PointHead, resize
 from .grids import FinerGrid, MapGrid
 from .subdivision import Size
@@ -76,18 +69,14 @@ class Found(NamedTuple):
 class SparseRenderer:
     """Coarse-to-fine rendering of labels, without logits where there is no boundary.
 
-    The labels are those of a :class:`DenseRenderer` with these settings, but for pixels whose two
-    largest logits differ by no more than rounding errors. With a function as ``uncertainty`` they
-    are taken from the logits of that renderer.
+    The labels are those of ``dense``, the :class:`DenseRenderer` with these settings, but for
+    pixels whose two largest logits differ by no more than rounding errors. With a function as
+    ``uncertainty`` they are taken from its logits.
 
     Args:
-        *args: As of :class:`DenseRenderer`.
+        *args, **kwargs: As of :class:`DenseRenderer`.
         threshold (float): Threshold on the sigmoid of a one-channel model; :class:`PointRendHead`
             passes its own. Defaults to 0.3, as in MMSegmentation.
-        **kwargs: As of :class:`DenseRenderer`.
-
-    Attributes:
-        dense (DenseRenderer): The renderer of logits with the same settings.
     """
 
     def __init__(self, *args: Any, threshold: float = 0.3, **kwargs: Any) -> None:
@@ -98,9 +87,8 @@ class SparseRenderer:
     def like(cls, dense: DenseRenderer, threshold: float | None = None) -> "SparseRenderer | None":
         """Build a renderer of the labels that ``dense`` gives with ``threshold``, by default 0.3.
 
-        Returns:
-            SparseRenderer | None: The renderer, or None if ``dense`` renders in a way of its own:
-            it is no DenseRenderer, or its class overrides ``__call__`` or ``steps``.
+        Returns None if ``dense`` renders in a way of its own: if it is no DenseRenderer, or its
+        class overrides ``__call__`` or ``steps``.
         """
         methods = ("__call__", "steps")
         if any(getattr(type(dense), m, None) is not getattr(DenseRenderer, m) for m in methods):
@@ -119,19 +107,14 @@ class SparseRenderer:
         window: Window | None = None,
         output_size: Size | None = None,
     ) -> Tensor:
-        """Render labels.
-
-        The arguments are those of :class:`DenseRenderer`, of any floating-point type and layout,
-        and more. The point head is called with parts of an image's points.
+        """Render labels, (B, H, W), int64. The point head gets parts of an image's points.
 
         Args:
+            coarse_logits, fine_features, point_head, size: As of :class:`DenseRenderer`.
             window (Window, optional): Part of the rendering to keep, such as all but the padding.
                 Defaults to None: all of it.
             output_size (tuple[int, int], optional): (H, W) that the logits of the window are
                 resized to, bilinearly, before labels are taken. Defaults to None: not resized.
-
-        Returns:
-            Tensor: Labels, (B, H, W), int64.
 
         Raises:
             InputError: If ``size`` is smaller than the coarse map, or logits are NaN or infinite.
@@ -170,27 +153,28 @@ class SparseRenderer:
     ) -> Tensor:
         """Regions of one image, (H, W)."""
         grid: MapGrid | FinerGrid = MapGrid(coarse)
+        batch, levels = grid.batch, [read_once(level.unsqueeze(0)) for level in levels]
         region, bound = classify_map(coarse, self.threshold)
         for step in steps:
             # Nobody asks for the bounds and the logits of the last grid.
             is_last = step is steps[-1]
             grid = FinerGrid(grid, step.size, self.dense.align_corners, coarse, step.window)
-            cells = bound_cells(grid.window.of(region), grid.window.of(bound))
-            found = self._find(grid, cells[1], step.num_points)
+            region, bound = bound_cells(grid.window.of(region), grid.window.of(bound))
+            found = self._find(grid, bound, step.num_points)
             if found is None:
                 grid = MapGrid(grid.full())
-                region, bound = classify_map(grid.maps, self.threshold)
-                points = self._least(self._score(grid.maps, bound).flatten(), step.num_points)
+                region, bound = classify_map(grid.full(), self.threshold)
+                points = self._least(self._score(grid.full(), bound).flatten(), step.num_points)
             else:
-                region = grid.spread(cells[0])
-                bound = None if is_last else grid.spread(cells[1])
+                region = grid.spread(region)
+                bound = None if is_last else grid.spread(bound)
                 _put(region, found.pixels, found.region)
                 _put(bound, found.pixels, found.margin)
                 points = found.pixels[self._least(found.score, step.num_points)]
             if len(points):
                 points = points.sort().values
                 coords = cell_coords(points, step.size, self.dense.align_corners)
-                rows = self._label(coords, coarse, levels, point_head)
+                rows = self._label(coords, batch, levels, point_head)
                 new_region, margin = classify_rows(rows, self.threshold)
                 _put(region, points, new_region)
                 _put(bound, points, margin)
@@ -201,8 +185,9 @@ class SparseRenderer:
     def _find(self, grid: FinerGrid, bound: Tensor, num_points: int) -> Found | None:
         """Look up the pixels of mixed cells and, among others, the ``num_points`` least certain
         pixels; None if they are so many that looking them up does not pay."""
-        if self.dense.uncertainty == "prob_margin":
-            bound = prob_margin_bound(bound, grid.channels)
+        if self.dense.uncertainty == "prob_margin" and grid.channels > 1:
+            ratio = torch.exp(-bound)
+            bound = (1 - ratio) / (1 + (grid.channels - 1) * ratio)
         bound = bound.flatten().clone()
         bound[grid.empty_cells()] = math.inf
         at_most = int(DENSE_SHARE * len(bound))
@@ -257,8 +242,7 @@ class SparseRenderer:
     def _label(
         self, coords: Tensor, coarse: Tensor, levels: Sequence[Tensor], point_head: PointHead
     ) -> Tensor:
-        """Logits of the point head, (N, C), at (N, 2) points of one image."""
-        coarse, levels = coarse.unsqueeze(0), [level.unsqueeze(0) for level in levels]
+        """Logits of the point head, (N, C), at points of one image, (N, 2)."""
         at_once = POINTS_AT_ONCE if coords.device.type == "cpu" else len(coords)
         parts = [
             point_head(*self.dense.point_features(levels, coarse, part)).squeeze(0).t()
@@ -270,11 +254,8 @@ class SparseRenderer:
 
 
 def bound_cells(region: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """Regions and bounds of cells, (h + 1, w + 1), from those of pixels, their corners, (h, w).
-
-    A bound is :data:`MIXED` if the corners differ in their region, which then is the upper left
-    one's.
-    """
+    """Regions and bounds of cells, (h + 1, w + 1), from those of their corners, (h, w); the bound
+    is MIXED where the corners differ in their region."""
     region, bound = _surround(region), _surround(bound)
     bound = torch.minimum(bound[:, :-1], bound[:, 1:])
     bound = torch.minimum(bound[:-1], bound[1:])

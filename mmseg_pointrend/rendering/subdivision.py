@@ -16,12 +16,12 @@ class Subdivision:
     """The schedule of a coarse-to-fine rendering (PointRend, section 3.1, inference).
 
     Args:
-        steps (int, optional): Number of steps. Defaults to None: until the size asked for.
+        steps (int, optional): Number of steps. Defaults to None: until the size is reached.
         num_points (int, optional): Points re-labeled at each step. Defaults to None: as many as the
             stride-16 map of the rendered image has cells. Never more than the grid has.
         scale_factor (float): Growth of height and width at each step, above 1. Defaults to 2.
-        steps_needed (int, optional): How many steps reach the size asked for, if ``steps`` is None.
-            A graph, whose sizes are symbols, cannot find out. Defaults to None: found out.
+        steps_needed (int, optional): For graphs, whose sizes are symbols: how many steps reach the
+            size, if ``steps`` is None. Defaults to None: found out.
 
     Raises:
         InputError: If an argument is out of its range.
