@@ -1,7 +1,6 @@
 """Boundary IoU and trimap IoU as an MMSegmentation metric."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,13 +11,7 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from ..errors import InputError
-from .boundary import (
-    count_overlap,
-    count_overlap_in_bands,
-    dilation_in_pixels,
-    near_image_border,
-    near_other_label,
-)
+from .boundary import count_overlap, dilation_in_pixels, near_image_border, near_other_label
 
 
 @METRICS.register_module()
@@ -28,19 +21,15 @@ class BoundaryIoUMetric(BaseMetric):
     Boundary IoU (Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation
     Evaluation", CVPR 2021, arXiv 2103.16562) is, for each class with true mask G and predicted
     mask P, ``|(G_d & G) & (P_d & P)| / |(G_d & G) | (P_d & P)|``, where G_d and P_d are the pixels
-    within distance d of the contour of G and of P. The image border belongs to the contours, as in
-    the authors' code.
+    within distance d of the contour of G and of P. The image border belongs to the contours.
 
     Trimap IoU at width w (Kohli et al., "Robust Higher Order Potentials for Enforcing Label
     Consistency", IJCV 2009) is the usual IoU over the pixels that have a true pixel of another
-    class within chessboard distance w: at w = 1 one pixel on each side of a boundary. The image
-    border makes no band.
+    class within chessboard distance w: at w = 1 one pixel on each side of a boundary.
 
-    Intersections and unions are summed over the data set for each class, as in IoUMetric, and the
-    mean is taken over the classes that occur; the others are nan in the table. Pixels whose truth
-    is ``ignore_index`` are not scored and make no contour in truth or prediction.
-
-    The results are percentages: ``mBIoU`` and, for each width w, ``mIoU_{w}px``.
+    As in IoUMetric, intersections and unions are summed over the data set, and the mean is taken
+    over the classes that occur. The results are percentages: ``mBIoU`` and, for each width w,
+    ``mIoU_{w}px``.
 
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
@@ -92,16 +81,15 @@ class BoundaryIoUMetric(BaseMetric):
                 is none of the classes.
         """
         for data_sample in data_samples:
-            (pred,) = data_sample["pred_sem_seg"]["data"]
-            (label,) = data_sample["gt_sem_seg"]["data"].to(pred.device)
+            (pred,) = data_sample["pred_sem_seg"]["data"].cpu()
+            (label,) = data_sample["gt_sem_seg"]["data"].cpu()
             image = data_sample.get("img_path", "an image")
             if pred.shape != label.shape:
                 raise InputError(
                     f"{image}: prediction and truth must have the same size, got "
                     f"{tuple(pred.shape)} and {tuple(label.shape)}."
                 )
-            with _one_thread():
-                self.results.append(self._count_image(label, pred, image))
+            self.results.append(self._count_image(label, pred, image))
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
         """``mBIoU`` and ``mIoU_{w}px`` in percent, with two decimals; nan where nothing is scored.
@@ -127,25 +115,20 @@ class BoundaryIoUMetric(BaseMetric):
         return {f"m{name}": mean for name, mean in zip(names, means, strict=True)}
 
     def _count_image(self, label: Tensor, pred: Tensor, image: str) -> Tensor:
-        """Intersections and unions of Boundary IoU and of the bands, int64, on the CPU."""
+        """Intersections and unions of Boundary IoU and of each band, int64."""
         num_classes = len(self.dataset_meta["classes"])
         ignored = label == self.ignore_index
         label = _encode(label, ignored, num_classes, f"{image}: the truth")
         pred = _encode(pred, ignored, num_classes, f"{image}: the prediction")
 
         distance = self.dilation or dilation_in_pixels(label.shape, self.dilation_ratio)
-        near_label = near_other_label(label, [distance, *self.trimap_widths])
-        near_pred = near_other_label(pred, [distance])
         border = near_image_border(label, distance)
-
-        boundary = count_overlap(
-            label * (near_label[distance] | border),
-            pred * (near_pred[distance] | border),
-            num_classes + 1,
-        )
-        bands = [near_label[width] for width in self.trimap_widths]
-        trimap = count_overlap_in_bands(label, pred, bands, num_classes + 1)
-        return torch.cat((boundary[None], trimap))[..., 1:].cpu()
+        near = (labels * (near_other_label(labels, distance) | border) for labels in (label, pred))
+        counts = [count_overlap(*near, num_classes + 1)]
+        for width in self.trimap_widths:
+            band = near_other_label(label, width)
+            counts.append(count_overlap(label[band], pred[band], num_classes + 1))
+        return torch.stack(counts)[..., 1:]
 
 
 def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Tensor:
@@ -158,19 +141,5 @@ def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Ten
             f"{name} must have labels 0 to {num_classes - 1}, got {wrong:g}; check the number of "
             "classes and ignore_index."
         )
-    dtypes = (torch.uint8, torch.int16, torch.int32)
-    dtype = next(dtype for dtype in dtypes if num_classes <= torch.iinfo(dtype).max)
+    dtype = torch.uint8 if num_classes < 256 else torch.int16
     return (labels.to(dtype) + 1).masked_fill_(ignored, 0)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run CPU operations in the calling thread."""
-    # Counting is a hundred short operations: a second thread saves little, and beside busy
-    # processes, such as data loading workers, waiting for it took up to twenty times as long.
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)

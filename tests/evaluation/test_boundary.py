@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from mmseg_pointrend.evaluation.boundary import (
     count_overlap,
-    count_overlap_in_bands,
     dilation_in_pixels,
     near_image_border,
     near_other_label,
@@ -26,7 +25,8 @@ def label_maps(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     blocks = rng.integers(1, num_classes + 1, (height, width))
     blocks[rng.random(blocks.shape) < void_share] = 0
-    return np.kron(blocks, np.ones((grain, grain), dtype=int))[:height, :width]
+    labels = np.kron(blocks, np.ones((grain, grain), dtype=int))[:height, :width]
+    return labels.astype(draw(st.sampled_from([np.uint8, np.int16])))
 
 
 def near_other_label_by_distance_transform(labels, distance):
@@ -54,41 +54,38 @@ def near_contour_by_erosion(labels, distance):
 
 
 @settings(max_examples=150, deadline=None)
-@given(label_maps(), st.lists(st.integers(1, 30), min_size=1, max_size=4))
-def test_near_other_label_equals_distance_transform(labels, distances):
-    near = near_other_label(torch.from_numpy(labels), distances)
-    assert set(near) == set(distances)
-    for distance in distances:
-        expected = near_other_label_by_distance_transform(labels, distance)
-        np.testing.assert_array_equal(near[distance].numpy(), expected)
+@given(label_maps(), st.integers(1, 30))
+def test_near_other_label_equals_distance_transform(labels, distance):
+    near = near_other_label(torch.from_numpy(labels), distance)
+    expected = near_other_label_by_distance_transform(labels, distance)
+    np.testing.assert_array_equal(near.numpy(), expected)
 
 
 @settings(max_examples=150, deadline=None)
 @given(label_maps(), st.integers(1, 30))
 def test_contour_with_border_equals_erosion(labels, distance):
     tensor = torch.from_numpy(labels)
-    near = near_other_label(tensor, [distance])[distance] | near_image_border(tensor, distance)
+    near = near_other_label(tensor, distance) | near_image_border(tensor, distance)
     expected = near_contour_by_erosion(labels, distance)
     np.testing.assert_array_equal((near & (tensor > 0)).numpy(), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
 def test_largest_label_of_each_dtype(dtype):
     largest = torch.iinfo(dtype).max
     labels = torch.tensor([[1, 1, largest, 0]], dtype=dtype)
-    assert near_other_label(labels, [1])[1].tolist() == [[False, True, True, False]]
+    assert near_other_label(labels, 1).tolist() == [[False, True, True, False]]
 
 
 def test_ignored_strip_hides_a_contour_but_does_not_remove_it():
     labels = torch.tensor([[1, 1, 0, 2, 2]], dtype=torch.uint8)
-    near = near_other_label(labels, [1, 2])
-    assert not near[1].any()
-    assert near[2].tolist() == [[False, True, False, True, False]]
+    assert not near_other_label(labels, 1).any()
+    assert near_other_label(labels, 2).tolist() == [[False, True, False, True, False]]
 
 
 def test_corners_touch():
     labels = torch.tensor([[2, 1, 1], [1, 1, 1], [1, 1, 1]], dtype=torch.uint8)
-    assert near_other_label(labels, [1])[1].tolist() == [
+    assert near_other_label(labels, 1).tolist() == [
         [True, True, False],
         [True, True, False],
         [False, False, False],
@@ -108,19 +105,6 @@ def test_border_is_a_frame_of_the_width_asked_for():
 )
 def test_dilation_in_pixels(size, ratio, distance):
     assert dilation_in_pixels(size, ratio) == distance
-
-
-@settings(max_examples=100, deadline=None)
-@given(label_maps(), st.lists(st.integers(1, 12), unique=True, max_size=4), st.integers(0, 99))
-def test_bands_equal_counting_each_band_by_itself(labels, widths, seed):
-    label = torch.from_numpy(labels)
-    pred = torch.randint(1, 6, label.shape, generator=torch.Generator().manual_seed(seed))
-    near = near_other_label(label, widths)
-    bands = [near[width] for width in sorted(widths)]
-    counts = count_overlap_in_bands(label, pred, bands, num_labels=6)
-    assert counts.shape == (len(widths), 2, 6)
-    for band, count in zip(bands, counts, strict=True):
-        assert torch.equal(count[:, 1:], count_overlap(label * band, pred * band, 6)[:, 1:])
 
 
 def test_count_overlap_by_hand():
