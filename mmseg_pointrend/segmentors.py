@@ -1,9 +1,5 @@
 """Segmentors: one that is asked for labels, one that trains the point head alone."""
 
-from collections.abc import Callable
-from functools import partial
-
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
@@ -22,61 +18,21 @@ from .errors import InputError
 FLIPPED = {"horizontal": (1,), "vertical": (0,), "diagonal": (0, 1)}
 
 
-class LabelSample(SegDataSample):
-    """A prediction whose logits are computed when somebody reads them.
-
-    Averaging models, as that of test-time augmentation, read ``seg_logits`` of what they get from a
-    segmentor, and a segmentor cannot know that one of them is calling.
-    """
-
-    def compute_later(self, logits: Callable[[], Tensor]) -> None:
-        """Set what computes the logits, (C, H, W).
-
-        It goes along to other devices, but neither to other processes nor to a disk: it holds the
-        model.
-        """
-        # past what registers each attribute as data
-        object.__setattr__(self, "_compute_logits", logits)
-
-    @property
-    def seg_logits(self) -> PixelData:
-        if "_seg_logits" not in self:
-            if "_compute_logits" not in self.__dict__:
-                raise AttributeError("The logits of this prediction were not computed in time.")
-            self.seg_logits = PixelData(data=self._compute_logits())
-        return self._seg_logits
-
-    @seg_logits.setter
-    def seg_logits(self, value: PixelData) -> None:
-        self.set_field(value, "_seg_logits", dtype=PixelData)
-
-    def new(self, **kwargs) -> "LabelSample":
-        """A sample with other data, as those on another device, whose logits are still to come."""
-        other = super().new(**kwargs)
-        if "_compute_logits" in self.__dict__:
-            other.compute_later(self._compute_logits)
-        return other
-
-    def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key != "_compute_logits"}
-
-
 @MODELS.register_module()
 class LabelEncoderDecoder(EncoderDecoder):
     """An ``EncoderDecoder`` that predicts labels without ever building full-size logits.
 
-    It takes the arguments and the weights of ``EncoderDecoder``, trains as it does and predicts the
-    same ``pred_sem_seg`` at the original size. The work is left to the decode head, which may be
-    any that has
+    It takes the arguments and weights of ``EncoderDecoder``, trains as it does and predicts the
+    same ``pred_sem_seg``. The work is left to the decode head, which may be any that has
 
         ``predict_labels(inputs, batch_img_metas, test_cfg) -> list[Tensor]``
 
     with the arguments of ``predict``, for each image's labels, (H, W), int64, at the original size
     and without the padding. :class:`PointRendHead` has it.
 
-    Where logits are needed it predicts as ``EncoderDecoder`` does, and says so once: with
-    ``test_cfg.mode='slide'``, with a renderer that gives logits only and, as in test-time
-    augmentation, from the first time on that somebody reads a prediction's ``seg_logits``.
+    Predictions have no ``seg_logits``; what averages these, such as test-time augmentation, needs
+    ``EncoderDecoder``. With ``test_cfg.mode='slide'`` and with a renderer that gives logits only it
+    predicts as ``EncoderDecoder``, and says so.
 
     Raises:
         InputError: If the decode head has no ``predict_labels``.
@@ -84,32 +40,29 @@ class LabelEncoderDecoder(EncoderDecoder):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if not hasattr(self.decode_head, "predict_labels"):
+        head, reason = self.decode_head, None
+        if not hasattr(head, "predict_labels"):
             raise InputError(
-                f"LabelEncoderDecoder asks its decode head for labels, and a "
-                f"{type(self.decode_head).__name__} has no predict_labels; set "
+                f"decode_head must have predict_labels, got a {type(head).__name__}; set "
                 "model.type=EncoderDecoder."
             )
-        self._predicts_logits = False
-        if getattr(self.decode_head, "label_renderer", self) is None:
-            renderer = type(self.decode_head.renderer).__name__
-            self._predict_logits_from_now_on(f"{renderer} renders logits only")
+        if (self.test_cfg or {}).get("mode", "whole") == "slide":
+            reason = "sliding windows average logits"
+        elif getattr(head, "label_renderer", head) is None:
+            reason = f"{type(head.renderer).__name__} renders logits only"
+        self._predicts_labels = reason is None
+        if reason is not None:
+            print_log(
+                f"LabelEncoderDecoder builds full-size logits, as EncoderDecoder does: {reason}.",
+                logger="current",
+            )
 
     def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
-        """Predict the labels of a batch.
+        """Predict ``pred_sem_seg``, (1, H, W), int64, of images, (B, C, H, W).
 
-        Args:
-            inputs (Tensor): Images, (B, C, H, W), of any number of channels.
-            data_samples (list[SegDataSample], optional): Their meta information. Defaults to None:
-                the images are as large as their originals.
-
-        Returns:
-            list[SegDataSample]: Samples with ``pred_sem_seg``, (1, H, W), int64. Their
-            ``seg_logits``, (C, H, W), are computed if they are read.
+        Without ``data_samples`` the images are as large as their originals.
         """
-        if self.test_cfg.get("mode", "whole") == "slide":
-            self._predict_logits_from_now_on("sliding windows average logits")
-        if self._predicts_logits:
+        if not self._predicts_labels:
             return super().predict(inputs, data_samples)
         if data_samples is None:
             size = tuple(inputs.shape[2:])
@@ -117,48 +70,23 @@ class LabelEncoderDecoder(EncoderDecoder):
             data_samples = [SegDataSample(metainfo=meta) for _ in inputs]
         metas = [sample.metainfo for sample in data_samples]
         labels = self.decode_head.predict_labels(self.extract_feat(inputs), metas, self.test_cfg)
-        predictions = []
-        for k, sample in enumerate(data_samples):
-            prediction = LabelSample(metainfo=sample.metainfo, **dict(sample.items()))
-            prediction.pred_sem_seg = PixelData(data=_unflip(labels[k], sample.metainfo)[None])
-            prediction.compute_later(partial(self._late_logits, inputs[k : k + 1], sample))
-            predictions.append(prediction)
-        return predictions
-
-    def _late_logits(self, inputs: Tensor, sample: SegDataSample) -> Tensor:
-        """Logits of an image, (C, H, W), whose labels are predicted already."""
-        self._predict_logits_from_now_on("somebody reads seg_logits")
-        with torch.no_grad():
-            (late,) = self.predict(inputs, [SegDataSample(metainfo=sample.metainfo)])
-        return late.seg_logits.data
-
-    def _predict_logits_from_now_on(self, reason: str) -> None:
-        if not self._predicts_logits:
-            print_log(
-                f"LabelEncoderDecoder builds full-size logits, as EncoderDecoder does: {reason}.",
-                logger="current",
-            )
-        self._predicts_logits = True
+        for label, sample in zip(labels, data_samples, strict=True):
+            sample.pred_sem_seg = PixelData(data=_unflip(label, sample.metainfo)[None])
+        return data_samples
 
 
 @MODELS.register_module()
 class RetrofitEncoderDecoder(EncoderDecoder):
     """A trained segmentor that learns to sharpen what it sees: only its point head trains.
 
-    Everything else is frozen: in evaluation mode, without gradients, without a loss of its own. So
-    a step keeps no activations of the backbone and runs no backward pass through it. What results
-    is a PointRend model like any other; ``EncoderDecoder`` runs it as well.
-
-    The weights of the trained model come from ``load_from``; training is refused without them.
+    Everything else is frozen: in evaluation mode, without gradients, without a loss of its own. The
+    weights of the trained model come from ``load_from``. What results is a PointRend model like any
+    other; ``EncoderDecoder`` runs it as well.
 
     Args:
-        backbone (dict): Config of the trained model's backbone.
+        backbone (dict): Config of the trained model's backbone; its ``init_cfg`` is not read.
         decode_head (dict): Config of a :class:`PointRendHead` around the trained model's head.
-        neck (dict, optional): Config of the trained model's neck. Defaults to None.
-        auxiliary_head (dict | list[dict], optional): Not built, as there is nothing for it to
-            learn. Defaults to None.
-        pretrained (str, optional): Not read, nor is the backbone's ``init_cfg``, as all weights
-            come from the trained model. Defaults to None.
+        auxiliary_head, pretrained: Taken from the trained model's config, and not used.
         **kwargs: As of :class:`mmseg.models.EncoderDecoder`.
 
     Raises:
@@ -170,14 +98,13 @@ class RetrofitEncoderDecoder(EncoderDecoder):
         self,
         backbone: dict,
         decode_head: dict,
-        neck: dict | None = None,
         auxiliary_head: dict | list[dict] | None = None,
         pretrained: str | None = None,
         **kwargs,
     ) -> None:
         if "init_cfg" in backbone:
             backbone = {**backbone, "init_cfg": None}
-        super().__init__(backbone=backbone, decode_head=decode_head, neck=neck, **kwargs)
+        super().__init__(backbone=backbone, decode_head=decode_head, **kwargs)
         if not isinstance(self.decode_head, PointRendHead):
             raise InputError(
                 "RetrofitEncoderDecoder needs a PointRendHead as decode_head, with the trained "
@@ -205,14 +132,7 @@ class RetrofitEncoderDecoder(EncoderDecoder):
         return self
 
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
-        """Losses of the point head.
-
-        Args:
-            inputs (Tensor): Images, (B, C, H, W), of any number of channels.
-            data_samples (list[SegDataSample]): Labels, one for each image.
-
-        Returns:
-            dict[str, Tensor]: Losses and accuracy at the points, as ``decode.point.*``.
+        """Losses and accuracy at the points, as ``decode.point.*``.
 
         Raises:
             InputError: If the weights of the trained model were not loaded or do not fit.
@@ -234,17 +154,11 @@ class RetrofitEncoderDecoder(EncoderDecoder):
 
 
 def use_label_segmentor(cfg: Config) -> Config:
-    """Have a PointRend model predict labels without logits, which nobody is going to read.
+    """Make the model of a config, in place, a :class:`LabelEncoderDecoder`, and say so in one line.
 
-    Says so in one line. Models that average logits (``test_cfg.mode='slide'``) and segmentors other
-    than ``EncoderDecoder`` and ``RetrofitEncoderDecoder`` stay as they are.
-
-    Args:
-        cfg (Config): Config of a model, ``cfg.model``; changed in place: its type becomes
-            :class:`LabelEncoderDecoder`.
-
-    Returns:
-        Config: ``cfg``.
+    For those who read labels only. Models without a :class:`PointRendHead`, models that average
+    logits (``test_cfg.mode='slide'``) and other segmentors than ``EncoderDecoder`` and
+    ``RetrofitEncoderDecoder`` stay as they are. Returns ``cfg``.
     """
     model = cfg.model
     kind = type_name(model)
