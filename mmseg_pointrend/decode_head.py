@@ -33,9 +33,9 @@ from .rendering import SparseRenderer
 class PointRendHead(BaseDecodeHead):
     """A coarse decode head, sharpened at single points (PointRend, https://arxiv.org/abs/1912.08193).
 
-    Training adds to the loss of the coarse head that of a point head at a few points, most of them
-    where the coarse head is uncertain. Prediction renders: it upsamples the coarse logits step by
-    step, and the point head labels the most uncertain points of each step again.
+    Training adds to the loss of the coarse head that of a point head at a few points. Prediction
+    renders: it upsamples the coarse logits step by step, and the point head labels the least
+    certain points of each step again.
 
     Args:
         coarse_head (dict | Sequence[dict]): Config of any decode head with a logit map, or those of
@@ -46,15 +46,12 @@ class PointRendHead(BaseDecodeHead):
         num_classes (int): Number of classes.
         in_index (int | Sequence[int]): Levels of the backbone (or neck) that are the fine features.
             Defaults to 0, the finest.
-        image_branch (dict, optional): A network from the image to levels that come before those of
-            ``in_index``: an ImageBranch unless it has another ``type``. The backbone has to be of
-            type ``WithImage``. Defaults to None, no such levels.
-        point_features (dict): What the point head sees at a point: a PointFeatures unless it has
-            another ``type``. Defaults to dict(), as for the next three.
-        point_head (dict): A PointMLP unless it has another ``type``.
-        point_sampler (dict): An UncertaintyPointSampler unless it has another ``type``; it is given
-            the labels if it takes ``labels``.
-        renderer (dict): A DenseRenderer unless it has another ``type``.
+        image_branch (dict, optional): An ImageBranch, whose levels come before those of
+            ``in_index``. The backbone has to be of type ``WithImage``. Defaults to None.
+        point_features (dict): A PointFeatures unless it has another ``type``, as for the next
+            three: a PointMLP, an UncertaintyPointSampler and a DenseRenderer. Defaults to dict().
+        point_head, point_sampler, renderer (dict): See ``point_features``. A sampler is given the
+            labels if it takes ``labels``.
         out_channels (int, optional): Channels of the logits; 1 for a binary model with a sigmoid.
             Defaults to None, that is ``num_classes``.
         threshold (float, optional): Threshold on the sigmoid of a one-channel model. Defaults to
@@ -63,8 +60,8 @@ class PointRendHead(BaseDecodeHead):
             Defaults to dict(type='CrossEntropyLoss').
         ignore_index (int): Label that no loss is taken at. Defaults to 255.
         align_corners (bool): How maps are upsampled and read. Defaults to False.
-        detach_coarse (bool): Whether the loss at the points leaves the coarse head alone, training
-            only the point head and the fine features. Defaults to False, as in the paper.
+        detach_coarse (bool): Whether the loss at the points leaves the coarse head alone. Defaults
+            to False, as in the paper.
         init_cfg (dict, optional): Initialization beyond that of the parts. Defaults to None.
 
     Attributes:
@@ -116,8 +113,8 @@ class PointRendHead(BaseDecodeHead):
         del self.conv_seg  # the last layer of the heads below takes its place
         self.levels, self.detach_coarse, self.misfit = levels, detach_coarse, None
         self.coarse_head: nn.Module = build_coarse_head(coarse_head, self)
-        own = {"align_corners": align_corners}
-        self.point_features = build_part(TASK_UTILS, "PointFeatures", point_features, own)
+        shared = {"align_corners": align_corners, "ignore_index": ignore_index}
+        self.point_features = build_part(TASK_UTILS, "PointFeatures", point_features, shared)
         depths, self.image_branch = [depth for _, depth in levels], None
         if image_branch is not None:
             self.image_branch = build_part(MODELS, "ImageBranch", image_branch, {})
@@ -125,8 +122,8 @@ class PointRendHead(BaseDecodeHead):
         fine = self.point_features.num_channels(depths, self.out_channels)
         widths = {"in_channels": fine, "channels": channels, "out_channels": self.out_channels}
         self.point_head: nn.Module = build_part(MODELS, "PointMLP", point_head, widths)
-        own["ignore_index"] = ignore_index
-        self.point_sampler = build_part(TASK_UTILS, "UncertaintyPointSampler", point_sampler, own)
+        kind = "UncertaintyPointSampler"
+        self.point_sampler = build_part(TASK_UTILS, kind, point_sampler, shared)
         own = {"align_corners": align_corners, "point_features": self.point_features}
         self.renderer = build_part(TASK_UTILS, "DenseRenderer", renderer, own)
         # One for logits and one for labels, whichever of them the config has.
@@ -155,12 +152,9 @@ class PointRendHead(BaseDecodeHead):
         return logits if size is None else within(logits, size, self.align_corners)
 
     def forward(self, inputs: Tensor | Sequence, size: tuple[int, int] | None = None) -> Tensor:
-        """Render logits, (B, C, H, W), float32.
+        """Render logits, (B, C, H, W), float32, from what the backbone (or neck) gives.
 
-        Args:
-            inputs (Tensor | Sequence): What the backbone (or neck) gives.
-            size (tuple[int, int], optional): (H, W) to render. Defaults to None, four times the
-                size of the first level of ``in_index``.
+        ``size`` is (H, W) to render, by default four times that of the first level of ``in_index``.
         """
         fine = self.fine_features(inputs)
         if size is None:
@@ -171,10 +165,7 @@ class PointRendHead(BaseDecodeHead):
     def predict(
         self, inputs: Tensor | Sequence, batch_img_metas: list[dict], test_cfg: dict | None
     ) -> Tensor:
-        """Render logits at the size of the padded input, as ``EncoderDecoder`` expects them.
-
-        Returns:
-            Tensor: Logits, (B, C, H, W), float32.
+        """Render logits, (B, C, H, W), float32, at the size of the padded input.
 
         Raises:
             InputError: If the weights do not fit or ``test_cfg`` has settings of a PointHead.
@@ -185,16 +176,14 @@ class PointRendHead(BaseDecodeHead):
     def predict_labels(
         self, inputs: Tensor | Sequence, batch_img_metas: list[dict], test_cfg: dict | None
     ) -> list[Tensor]:
-        """Render labels at the original size, as ``LabelEncoderDecoder`` expects them.
+        """Render labels of each image, (H, W), int64, at the original size, as
+        ``LabelEncoderDecoder`` expects them; flipped if the image is.
 
-        They are those of the logits of :meth:`predict`, which takes the same arguments, without
-        the padding and resized to the original size; none of these logits is ever built.
-
-        Returns:
-            list[Tensor]: Labels of each image, (H, W), int64; flipped if the image is.
+        They are those of the logits of :meth:`predict`, without the padding and resized to the
+        original size; none of these logits is ever built.
 
         Raises:
-            InputError: If there is no ``label_renderer``.
+            InputError: As :meth:`predict`, and if there is no ``label_renderer``.
         """
         self.check_prediction(test_cfg)
         if self.label_renderer is None:
@@ -226,11 +215,8 @@ class PointRendHead(BaseDecodeHead):
         batch_data_samples: list[SegDataSample],
         train_cfg: dict | None,
     ) -> dict[str, Tensor]:
-        """Losses of a training step; the coarse head runs once.
-
-        Returns:
-            dict[str, Tensor]: The coarse head's losses and accuracy as ``coarse.*``, none if it is
-            frozen, and those of :meth:`loss_by_feat` as ``point.*``.
+        """The coarse head's losses and accuracy as ``coarse.*``, none if it is frozen, and those of
+        :meth:`loss_by_feat` as ``point.*``.
 
         Raises:
             InputError: If a head cannot be trained or ``train_cfg`` is that of a PointHead.

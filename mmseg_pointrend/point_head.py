@@ -19,16 +19,13 @@ POINT_HEAD_SETTINGS = {
 
 
 class PointConv(nn.Conv1d):
-    """A convolution of kernel size 1 over points whose features lie in rows of memory.
+    """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N).
 
-    The parameters are those of a ``Conv1d``. Features (B, D, N) are taken for an image one pixel
-    wide, in channels_last if each point's D numbers lie side by side: as such oneDNN multiplies
-    them at up to twice the speed of a ``Conv1d``, which on CPUs other than Intel's goes to a BLAS
-    without AVX-512.
+    It takes them for an image one pixel wide, in channels_last if each point's D numbers lie side
+    by side: as such oneDNN multiplies them at up to twice the speed of a ``Conv1d``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, D, N) to (B, D', N), of the same layout."""
         # The new dimension goes in before the channels; behind them its stride would be ambiguous.
         image = x.transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2)
         return F.conv2d(image, self.weight.unsqueeze(3), self.bias).squeeze(3)
@@ -42,14 +39,13 @@ class PointMLP(BaseModule):
 
     Args:
         in_channels (int): Channels D of the fine features, those of several levels added up.
-        out_channels (int): Channels C of the logits: of the coarse ones that come in as of those
-            that come out.
+        out_channels (int): Channels C of the logits, coarse and resulting ones.
         channels (int): Width of the hidden layers. Defaults to 256.
         num_fcs (int): Number of hidden layers. Defaults to 3.
         coarse_pred_each_layer (bool): Whether every layer sees the coarse logits, not only the
             first. Defaults to True.
-        norm_cfg (dict, optional): Normalization of the hidden layers, one for points, as
-            dict(type='BN1d') or dict(type='SyncBN'). Defaults to None.
+        norm_cfg (dict, optional): Normalization of the hidden layers, such as dict(type='BN1d') or
+            dict(type='SyncBN'). Defaults to None.
         act_cfg (dict): Activation of the hidden layers. Defaults to dict(type='ReLU').
         init_cfg (dict): Initialization. Defaults to a normal of std 0.01 for the last layer.
 
@@ -76,17 +72,8 @@ class PointMLP(BaseModule):
         self.coarse_pred_each_layer = coarse_pred_each_layer
         extra = out_channels if coarse_pred_each_layer else 0
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs
-        self.fcs = nn.ModuleList(
-            ConvModule(
-                width,
-                channels,
-                1,
-                conv_cfg=dict(type=PointConv),
-                norm_cfg=norm_cfg,
-                act_cfg=act_cfg,
-            )
-            for width in widths[:-1]
-        )
+        layer = dict(conv_cfg=dict(type=PointConv), norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.fcs = nn.ModuleList(ConvModule(width, channels, 1, **layer) for width in widths[:-1])
         self.fc_seg = PointConv(widths[-1], out_channels, kernel_size=1)
 
     def forward(self, fine_points: Tensor, coarse_points: Tensor) -> Tensor:
@@ -109,12 +96,12 @@ class PointMLP(BaseModule):
 
 
 def refuse_point_head_settings(settings: dict | None) -> None:
-    """Refuse what MMSegmentation's PointHead has in train_cfg and test_cfg of the segmentor.
+    """Refuse what MMSegmentation's PointHead reads from train_cfg and test_cfg of the segmentor.
 
     Raises:
-        InputError: If ``settings``, one of these, has such a key; names the one to set instead.
+        InputError: If ``settings`` has such a key; names the one to set instead.
     """
-    for key in set(POINT_HEAD_SETTINGS).intersection(settings or ()):
+    for key in POINT_HEAD_SETTINGS.keys() & (settings or {}).keys():
         raise InputError(
             f"{key} in model.train_cfg or test_cfg is for MMSegmentation's PointHead; remove it, "
             f"and set model.decode_head.{POINT_HEAD_SETTINGS[key]}.{key}={settings[key]!r}."
@@ -126,22 +113,18 @@ def refuse_point_head_settings(settings: dict | None) -> None:
 class CoarseIdentityInit(BaseInit):
     """Have a :class:`PointMLP` return the coarse logits that it gets, until it has learned better.
 
-    The last layer sees the coarse logits beside the hidden features; it starts with the identity
-    for the former and zeros for the latter. So training starts from the labels of the coarse head
-    instead of from noise, which matters where the coarse head is trained already and the point head
-    has few steps to catch up: docs/retrofit.md has what it brings.
+    The last layer starts with the identity for the coarse logits, which it sees beside the hidden
+    features, and with zeros for these. This helps where the coarse head is trained already and the
+    point head has few steps to catch up (docs/retrofit.md).
 
     For a config: ``point_head=dict(init_cfg=dict(type="CoarseIdentity"))``.
     """
 
     def __call__(self, module: nn.Module) -> None:
-        """Initialize the last layer of a point head.
-
-        Args:
-            module (nn.Module): A :class:`PointMLP`.
+        """Initialize the last layer of a :class:`PointMLP`.
 
         Raises:
-            InputError: If it is no PointMLP, or its last layer does not see the coarse logits.
+            InputError: If ``module`` is none, or its last layer does not see the coarse logits.
         """
         if not isinstance(module, PointMLP):
             raise InputError(

@@ -22,27 +22,22 @@ class UncertaintyPointSampler:
 
     As published (PointRend, section 3.1): draws ``oversample_ratio`` times as many points as needed
     uniformly at random, keeps the share ``importance_sample_ratio`` of the number needed that is
-    least certain, and fills up with fresh uniform points. ``oversample_ratio=1,
-    importance_sample_ratio=0`` samples uniformly.
-
-    A ``boundary_ratio`` above 0 reserves that share of the points for pixels near true label
-    boundaries; the other points are drawn as above.
+    least certain, and fills up with fresh uniform points.
 
     Args:
         num_points (int, optional): Points for each image. Defaults to None: as many as the
             stride-16 map of the training crop has cells.
         oversample_ratio (float): k in the paper, >= 1. Defaults to 3.
         importance_sample_ratio (float): beta in the paper, in [0, 1]. Defaults to 0.75.
-        uncertainty (str | Callable): ``'margin'``, ``'prob_margin'`` or a function, see
-            :func:`~mmseg_pointrend.points.margins`. Defaults to 'margin'.
+        uncertainty (str | Callable): As of :func:`~mmseg_pointrend.points.margins`. Defaults to
+            'margin'.
         padding_mode (str): What lies beyond the coarse map when it is scored: ``'zeros'``, as in
-            MMSegmentation and detectron2, makes the outer half of its outer cells look uncertain,
-            so that they draw more than their share; ``'border'`` continues it. Defaults to 'zeros'.
-        boundary_ratio (float): Share of the points near true boundaries, in [0, 1]. Defaults to 0,
-            the published method.
-        boundary_radius (int): Distance in pixels, at least 1, up to which a pixel is near a
-            boundary; pixels that touch another label, at a side or a corner, are at distance 1.
-            Defaults to 2.
+            MMSegmentation, makes the outer half of its outer cells look uncertain, so that they
+            draw more than their share; ``'border'`` continues it. Defaults to 'zeros'.
+        boundary_ratio (float): Share of the points, in [0, 1], that are pixels near true label
+            boundaries; the others are drawn as above. Defaults to 0, the published method.
+        boundary_radius (int): Chessboard distance in pixels, >= 1, up to which a pixel is near a
+            boundary; pixels that touch another label are at distance 1. Defaults to 2.
         ignore_index (int): Label of ignored pixels, which make no boundary and are not near one;
             :class:`PointRendHead` passes its own. Defaults to 255.
         align_corners (bool): How coordinates map to pixels; :class:`PointRendHead` passes its own.
@@ -66,6 +61,8 @@ class UncertaintyPointSampler:
     ) -> None:
         if num_points is not None and not (isinstance(num_points, int) and num_points >= 1):
             raise InputError(f"num_points must be an integer >= 1 or None, got {num_points!r}.")
+        if not (isinstance(boundary_radius, int) and boundary_radius >= 1):
+            raise InputError(f"boundary_radius must be an integer >= 1, got {boundary_radius!r}.")
         if oversample_ratio < 1:
             raise InputError(f"oversample_ratio must be >= 1, got {oversample_ratio!r}.")
         for name, ratio in (
@@ -76,8 +73,6 @@ class UncertaintyPointSampler:
                 raise InputError(f"{name} must be in [0, 1], got {ratio!r}.")
         if padding_mode not in ("zeros", "border"):
             raise InputError(f"padding_mode must be 'zeros' or 'border', got {padding_mode!r}.")
-        if not (isinstance(boundary_radius, int) and boundary_radius >= 1):
-            raise InputError(f"boundary_radius must be an integer >= 1, got {boundary_radius!r}.")
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
@@ -102,9 +97,8 @@ class UncertaintyPointSampler:
 
         Returns:
             Tensor: Coordinates, (B, N, 2), float32 in [0, 1]: first the uncertain points, then
-            uniform ones, at last those near boundaries, which are centers of pixels. N never
-            exceeds the number of pixels. Images without a boundary get all of their points as
-            published.
+            uniform ones, at last those near boundaries. N never exceeds the number of pixels.
+            Images without a boundary get all of their points as published.
 
         Raises:
             InputError: If labels are needed and not given.
@@ -120,18 +114,13 @@ class UncertaintyPointSampler:
                 f"boundary_ratio={self.boundary_ratio!r} needs labels; pass them to the sampler."
             )
         is_near = near_label_boundary(labels, self.boundary_radius, self.ignore_index).flatten(1)
-        count = is_near.cumsum(dim=1)
-        total = count[:, -1:].contiguous()
-        # The pixel at a random rank among those near a boundary.
-        rank = (torch.rand(len(labels), num_near, device=labels.device) * total).long() + 1
-        pixels = torch.searchsorted(count, torch.minimum(rank, total)).clamp(
-            max=is_near.shape[1] - 1
-        )
+        has_boundary = is_near.any(dim=1, keepdim=True)
+        shares = torch.where(has_boundary, is_near, True).float()  # any pixel where none is near
+        pixels = shares.multinomial(num_near, replacement=True)
         near = cell_coords(pixels, image_size, self.align_corners)
-        if not total.all():
-            near = torch.where(
-                total.unsqueeze(-1) > 0, near, self._published(coarse_logits, num_near)
-            )
+        if not has_boundary.all():
+            others = self._published(coarse_logits, num_near)
+            near = torch.where(has_boundary.unsqueeze(-1), near, others)
         return torch.cat((published, near), dim=1)
 
     def _published(self, coarse_logits: Tensor, num_points: int) -> Tensor:

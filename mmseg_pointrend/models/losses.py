@@ -21,15 +21,8 @@ ONE_CHANNEL_ALTERNATIVES = {
     "OhemCrossEntropy": "CrossEntropyLoss with use_sigmoid=True",
     "HuasdorffDisstanceLoss": "BinaryDiceLoss",
 }
-# Losses that see nothing of an image but single pixels.
-POINT_LOSSES = (
-    "BinaryDiceLoss",
-    "CrossEntropyLoss",
-    "DiceLoss",
-    "FocalLoss",
-    "LovaszLoss",
-    "TverskyLoss",
-)
+# Losses that see nothing of an image but single pixels. FocalLoss runs on GPUs only.
+POINT_LOSSES = ("BinaryDiceLoss", "CrossEntropyLoss", "DiceLoss", "LovaszLoss", "TverskyLoss")
 
 
 @MODELS.register_module()
@@ -86,9 +79,8 @@ def any_label(ignore_index: int) -> int:
 
 def can_train_points(kind: str, out_channels: int) -> bool:
     """Whether a loss, by its registered name, can train a point head on this machine."""
-    if kind == "FocalLoss":
-        return torch.cuda.is_available()
-    return kind in POINT_LOSSES and not (out_channels == 1 and kind in ONE_CHANNEL_ALTERNATIVES)
+    losses = (*POINT_LOSSES, "FocalLoss") if torch.cuda.is_available() else POINT_LOSSES
+    return kind in losses and not (out_channels == 1 and kind in ONE_CHANNEL_ALTERNATIVES)
 
 
 def check_losses(model: nn.Module) -> None:
@@ -134,12 +126,12 @@ def _check_one_channel(loss: nn.Module, key: str) -> None:
             f"{key}: MMSegmentation's {kind} cannot train a single channel, which it takes for "
             f"class 0, the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2."
         )
-    setting = ""
+    setting = None
     if isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge:
         setting = "loss_type='binary'"
     elif getattr(loss, "use_sigmoid", True) is False:
         setting = "use_sigmoid=True"
-    if setting:
+    if setting is not None:
         raise InputError(
             f"{key}: {kind} applies a softmax, which is constant on a single channel; set {setting}"
             " in it."
@@ -150,14 +142,14 @@ def _check_class_weight(loss: nn.Module, head: BaseDecodeHead, key: str) -> None
     weights = getattr(loss, "class_weight", None)
     if weights is None:
         return
-    if isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid:
-        # It is the pos_weight of binary cross entropy: a list broadcasts along the image's width.
-        if len(weights) != 1:
-            raise InputError(
-                f"{key}: class_weight must be one number, the weight of the foreground, with "
-                f"use_sigmoid=True, got {len(weights)}; set class_weight=[{float(weights[-1])}]."
-            )
-    elif len(weights) != head.out_channels:
+    # Of a sigmoid it is the pos_weight: a list would broadcast along the image's width.
+    is_binary = isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid
+    if is_binary and len(weights) != 1:
+        raise InputError(
+            f"{key}: class_weight must be one number, the weight of the foreground, with "
+            f"use_sigmoid=True, got {len(weights)}; set class_weight=[{float(weights[-1])}]."
+        )
+    if not is_binary and len(weights) != head.out_channels:
         raise InputError(
             f"{key}: class_weight must have one number for each of the {head.out_channels} "
             f"classes, got {len(weights)}."

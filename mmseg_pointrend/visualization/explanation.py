@@ -16,47 +16,32 @@ from ..rendering import DenseRenderer
 
 
 class StepPoints(NamedTuple):
-    """Where one step of a rendering placed its points.
+    """Where one step of a rendering placed its points."""
 
-    Attributes:
-        grid (tuple[int, int]): (height, width) of the step's grid.
-        xy (np.ndarray): Points in pixels of the image, (N, 2), float32, the least certain first;
-            without those in the padding.
-    """
-
-    grid: tuple[int, int]
+    grid: tuple[int, int]  # (H, W) of the step's grid
+    # Points in pixels of the image, (N, 2), float32, the least certain first, without the padding's
     xy: np.ndarray
 
 
 class Explanation(NamedTuple):
-    """A prediction and how it came about.
+    """A prediction and how it came about."""
 
-    Attributes:
-        coarse (np.ndarray): Labels of the coarse head alone, (H, W), int64.
-        steps (list[StepPoints]): The points of each step. In sliding windows, which have points of
-            their own, those of a rendering of the whole image.
-        labels (np.ndarray): Labels of the rendering, (H, W), int64.
-    """
-
-    coarse: np.ndarray
+    coarse: np.ndarray  # labels of the coarse head alone, (H, W), int64
+    # Those of a rendering of the whole image, also where sliding windows have points of their own
     steps: list[StepPoints]
-    labels: np.ndarray
+    labels: np.ndarray  # labels of the rendering, (H, W), int64
 
 
 @torch.no_grad()
 def explain(model: nn.Module, data: dict) -> Explanation:
-    """Render the first image of a batch step by step.
+    """Render the first image of a batch step by step, at the size of the original image.
 
     Args:
         model (nn.Module): An ``EncoderDecoder`` with a :class:`PointRendHead`, in eval mode.
         data (dict): A batch of a test data loader: lists of ``inputs`` and ``data_samples``.
 
-    Returns:
-        Explanation: Maps of the size of the original image.
-
     Raises:
-        InputError: If the model has another head or a renderer of another package, or its weights
-            were not loaded.
+        InputError: If the model has another head or renderer, or its weights do not fit.
     """
     model = bare_segmentor(model)
     head = model.decode_head
@@ -75,8 +60,9 @@ def explain(model: nn.Module, data: dict) -> Explanation:
     features = model.extract_feat(inputs)
     coarse = logits = head.coarse_logits(features, size)
     steps = []
-    fine = head.fine_features(features)
-    for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):
+    for logits, index in head.renderer.steps(
+        coarse, head.fine_features(features), head.point_head, size
+    ):
         grid = tuple(logits.shape[-2:])
         coords = cell_coords(index[0], grid, model.align_corners)
         steps.append(StepPoints(grid, _image_points(coords, size, samples[0], model.align_corners)))

@@ -40,22 +40,18 @@ def explain_figure(
         explanation (Explanation): What :func:`explain` found.
         palette (Sequence[Sequence[int]]): RGB color of each class.
         truth (np.ndarray, optional): True labels, (H, W). Defaults to None.
-
-    Returns:
-        Figure: A Matplotlib figure, drawn without a display.
     """
     image = image[..., ::-1]
+    pictures = {"image": image}
     maps = {"truth": truth, "coarse": explanation.coarse, "PointRend": explanation.labels}
-    pictures = {"image": image} | {
-        name: colorize(labels, palette)[..., ::-1]
-        for name, labels in maps.items()
-        if labels is not None
-    }
+    for name, labels in maps.items():
+        if labels is not None:
+            pictures[name] = colorize(labels, palette)[..., ::-1]
     columns = len(pictures) + len(explanation.steps)
     aspect = np.clip(image.shape[0] / image.shape[1], *PANEL_ASPECTS)
-    figure = Figure(figsize=(PANEL_INCHES * columns, 2 * PANEL_INCHES * aspect + 0.6), dpi=110)
+    size = (PANEL_INCHES * columns, 2 * PANEL_INCHES * aspect + 0.6)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
     upper, lower = figure.subplots(2, columns, squeeze=False)
 
     x, y, side = most_changed_window(explanation.coarse, explanation.labels)
@@ -63,15 +59,13 @@ def explain_figure(
         _show(whole, picture, name)
         whole.add_patch(Rectangle((x, y), side, side, fill=False, ec=ZOOM_COLOR, lw=1.2))
         _show(zoomed, picture[y : y + side, x : x + side], f"{name}, zoomed")
-    steps = zip(explanation.steps, upper[len(pictures) :], strict=True)
-    for number, (step, axes) in enumerate(steps, start=1):
+    for number, step in enumerate(explanation.steps):
+        axes = upper[len(pictures) + number]
         height, width = step.grid
-        _show(axes, image // 2, f"step {number}: {len(step.xy)} points of {height}×{width}")
-        cell = PANEL_INCHES * 72 / width
-        size = max(cell, SMALLEST_POINT) ** 2
+        _show(axes, image // 2, f"step {number + 1}: {len(step.xy)} points of {height}×{width}")
+        size = max(PANEL_INCHES * 72 / width, SMALLEST_POINT) ** 2
         axes.scatter(*step.xy.T - 0.5, s=size, c=POINT_COLOR, marker="s", linewidths=0)
-    for axes in lower[len(pictures) :]:
-        axes.axis("off")
+        lower[len(pictures) + number].axis("off")
     return figure
 
 

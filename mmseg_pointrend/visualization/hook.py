@@ -18,8 +18,8 @@ from .figure import explain_figure, figure_to_image
 class PointVisualizationHook(Hook):
     """Draw how some validation images were rendered, and where their points fell.
 
-    The figures go to whatever backends the config's visualizer has: files, TensorBoard, WandB. One
-    that cannot be drawn or stored is left out with a warning; training goes on.
+    The figures go to the backends of the config's visualizer. One that cannot be drawn or stored is
+    left out with a warning; training goes on.
 
     Args:
         interval (int): Every how many validation images one is drawn, from the first. Defaults to
