@@ -13,6 +13,7 @@ from mmseg_pointrend.points import (
     check_uncertainty,
     margins,
     point_labels,
+    read_once,
     stride16_cells,
 )
 
@@ -121,6 +122,18 @@ def test_point_sample_gradients(align_corners: bool) -> None:
     maps = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     coords = 1.4 * torch.rand(2, 6, 2, dtype=torch.float64) - 0.2
     assert torch.autograd.gradcheck(lambda m: point_sample(m, coords, align_corners), (maps,))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_read_once(layout: torch.memory_format) -> None:
+    maps = torch.randn(2, 3, 8, 10).bfloat16().contiguous(memory_format=layout)
+    parts = torch.rand(2, 60, 2).split(20, dim=1)
+    expected = [point_sample(maps, part) for part in parts]
+    maps = read_once(maps)
+    for _ in range(2):
+        for part, values in zip(parts, expected, strict=True):
+            assert torch.equal(point_sample(maps, part), values)
+    assert 0 < len(maps.rows.table) <= 2 * 80
 
 
 def test_point_sample_without_points() -> None:
