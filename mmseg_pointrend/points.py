@@ -133,9 +133,8 @@ class MapRows(PixelRows):
     def __init__(self, maps: Tensor) -> None:
         self.pixels_last = maps.permute(0, 2, 3, 1)
         dtype = torch.promote_types(maps.dtype, torch.float32)
-        super().__init__(
-            self.pixels_last[..., 0].numel(), maps.new_empty(0, maps.shape[1], dtype=dtype)
-        )
+        count = self.pixels_last.shape[:3].numel()
+        super().__init__(count, maps.new_empty(0, maps.shape[1], dtype=dtype))
         self.is_table = maps.dtype == dtype and self.pixels_last.is_contiguous()
         if self.is_table:
             self.table = self.pixels_last.flatten(0, 2)
@@ -199,16 +198,8 @@ def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) ->
 
 
 def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Coordinates of the centers of grid cells.
-
-    Args:
-        index (Tensor): Flat, row-major cell indices of an (H, W) grid, int64, any shape.
-        size (tuple[int, int]): (H, W) of the grid.
-        align_corners (bool): As in :func:`point_sample`. Defaults to False.
-
-    Returns:
-        Tensor: (x, y) of each cell, float32, the shape of ``index`` with 2 appended.
-    """
+    """Coordinates of the centers of cells of an (H, W) grid, float32, (..., 2), from their flat,
+    row-major indices, (...), int64."""
     height, width = size
     row = torch.div(index, width, rounding_mode="floor")
     col = index - row * width  # not index % width, which has no ONNX form for a symbolic width

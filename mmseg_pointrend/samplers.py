@@ -148,16 +148,8 @@ class UncertaintyPointSampler:
 
 
 def near_label_boundary(labels: Tensor, radius: int, ignore_index: int = 255) -> Tensor:
-    """Find the pixels that have a pixel of another label within a distance.
-
-    Args:
-        labels (Tensor): Class indices, (B, H, W), any integer type.
-        radius (int): Chessboard distance in pixels, at least 1.
-        ignore_index (int): Label of ignored pixels, which count as no label. Defaults to 255.
-
-    Returns:
-        Tensor: A mask, (B, H, W), bool, False at ignored pixels.
-    """
+    """Find the pixels of (B, H, W) labels that have a pixel of another label within a chessboard
+    distance of ``radius``; neither of them ignored. A mask, (B, H, W), bool."""
     labeled = (labels != ignore_index).unsqueeze(1)
     # The largest and minus the smallest label of each square.
     own = labels.unsqueeze(1).float()

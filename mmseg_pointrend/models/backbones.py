@@ -34,8 +34,6 @@ class EfficientNetLite(BaseModule):
     Args:
         out_indices (Sequence[int]): Levels to return, from 0 (stride 2) to 4 (stride 32). Levels
             after the last of them are not built. Defaults to (0, 1, 2, 3, 4).
-        output_stride (int): Stages that would exceed this stride, 8, 16 or 32, are dilated instead.
-            Defaults to 32.
         frozen_stages (int): Number of levels, counted from the finest, that are not trained, nor is
             the stem then; their batch norms keep their statistics. Defaults to 0.
         pretrained (bool): Whether ``init_weights`` loads the ImageNet weights, which come with the
@@ -49,14 +47,11 @@ class EfficientNetLite(BaseModule):
     def __init__(
         self,
         out_indices: Sequence[int] = (0, 1, 2, 3, 4),
-        output_stride: int = 32,
         frozen_stages: int = 0,
         pretrained: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if output_stride not in (8, 16, 32):
-            raise InputError(f"output_stride must be 8, 16 or 32, got {output_stride}")
         if not set(out_indices) <= set(range(len(LEVELS))):
             raise InputError(f"out_indices must be in 0 to 4, got {out_indices}")
         self.out_indices = tuple(out_indices)
@@ -64,21 +59,13 @@ class EfficientNetLite(BaseModule):
         self.pretrained = pretrained
         self.stem = _conv(3, 32, 3, stride=2)
         self.levels = nn.ModuleList()
-        channels, total_stride = 32, 2
+        channels = 32
         for stages in LEVELS[: max(out_indices) + 1]:
             level = nn.Sequential()
             for blocks, kernel_size, stride, expansion, out_channels in stages:
-                # As in MMSegmentation's ResNet, the first block keeps the dilation before it.
-                dilation = max(1, total_stride // output_stride)
-                total_stride *= stride
-                dilated = max(1, total_stride // output_stride)
-                if dilated > dilation:
-                    stride = 1
                 for _ in range(blocks):
-                    level.append(
-                        _Block(channels, out_channels, kernel_size, stride, expansion, dilation)
-                    )
-                    channels, stride, dilation = out_channels, 1, dilated
+                    level.append(_Block(channels, out_channels, kernel_size, stride, expansion))
+                    channels, stride = out_channels, 1
             self.levels.append(level)
         self._freeze()
 
@@ -122,20 +109,13 @@ class _Block(nn.Sequential):
     """Inverted bottleneck: expand, convolve depthwise, project, add the input if shapes allow."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int,
-        expansion: int,
-        dilation: int,
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int
     ) -> None:
         width = in_channels * expansion
         super().__init__()
         if expansion != 1:
             self.expand = _conv(in_channels, width, 1)
-        reach = dict(dilation=dilation, padding=dilation * (kernel_size // 2))
-        self.depthwise = _conv(width, width, kernel_size, stride, groups=width, **reach)
+        self.depthwise = _conv(width, width, kernel_size, stride, groups=width)
         self.project = _conv(width, out_channels, 1, act_cfg=None)
         self.is_residual = stride == 1 and in_channels == out_channels
 
@@ -147,11 +127,14 @@ class _Block(nn.Sequential):
 def _conv(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **options: object
 ) -> ConvModule:
-    settings = dict(
+    return ConvModule(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
         padding=kernel_size // 2,
         # TensorFlow's "same", which is asymmetric at stride 2 only
         conv_cfg=dict(type="Conv2dAdaptivePadding") if stride == 2 else None,
         norm_cfg=dict(type="BN", eps=1e-3, momentum=0.01),
-        act_cfg=dict(type="ReLU6"),
+        **{"act_cfg": dict(type="ReLU6"), **options},
     )
-    return ConvModule(in_channels, out_channels, kernel_size, stride, **{**settings, **options})

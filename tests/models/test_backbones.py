@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its levels, its dilation, and the logits of the original."""
+"""EfficientNet-Lite0: its levels and the logits of the original."""
 
 import sys
 
@@ -24,23 +24,6 @@ def test_out_indices_pick_levels_and_build_none_beyond() -> None:
     model = EfficientNetLite(out_indices=(1, 3)).eval()
     assert [level.shape[1] for level in model(torch.zeros(1, 3, 32, 32))] == [24, 112]
     assert len(model.levels) == 4
-
-
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilation_adds_cells_between_those_of_the_plain_network(output_stride: int) -> None:
-    """Its last map has all the values of the plain one, and more in between."""
-    torch.manual_seed(0)
-    plain = EfficientNetLite().eval()
-    dilated = EfficientNetLite(output_stride=output_stride).eval()
-    dilated.load_state_dict(plain.state_dict())
-    images = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        expected, levels = plain(images)[-1], dilated(images)
-    assert [64 // level.shape[2] for level in levels] == [
-        min(stride, output_stride) for stride in (2, 4, 8, 16, 32)
-    ]
-    step = 32 // output_stride  # a kernel of stride 2 is centered on the second of two cells
-    torch.testing.assert_close(levels[-1][..., step - 1 :: step, step - 1 :: step], expected)
 
 
 def test_frozen_stages_stay_as_they_were_loaded() -> None:
@@ -75,13 +58,6 @@ def test_missing_weights_are_named_with_their_package(monkeypatch: pytest.Monkey
         EfficientNetLite(pretrained=True).init_weights()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (dict(output_stride=4), "output_stride must be 8, 16 or 32, got 4"),
-        (dict(out_indices=(0, 5)), r"out_indices must be in 0 to 4, got \(0, 5\)"),
-    ],
-)
-def test_settings_that_the_network_does_not_have(settings: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        EfficientNetLite(**settings)
+def test_levels_that_the_network_does_not_have() -> None:
+    with pytest.raises(InputError, match=r"out_indices must be in 0 to 4, got \(0, 5\)"):
+        EfficientNetLite(out_indices=(0, 5))
