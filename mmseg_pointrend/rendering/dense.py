@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from mmseg.registry import TASK_UTILS
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
 from ..point_features import PointFeatures
 from ..points import Uncertainty, cell_coords, check_uncertainty, margins
 from .subdivision import Size, Subdivision
@@ -21,9 +19,7 @@ class RenderStep(NamedTuple):
     """What one step of a rendering leaves."""
 
     logits: Tensor  # the map after the step, (B, C, H, W)
-    # Flat cells that the point head has labeled, the least certain first, (B, N), int64. Under a
-    # min_margin N is that of the image with the most; in others the last cells were left alone.
-    index: Tensor
+    index: Tensor  # flat cells that the point head has labeled, the least certain first, (B, N)
 
 
 @TASK_UTILS.register_module()
@@ -38,8 +34,6 @@ class DenseRenderer:
         subdivision_steps, subdivision_num_points, scale_factor: As ``steps``, ``num_points`` and
             ``scale_factor`` of :class:`Subdivision`.
         uncertainty (str | Callable): As of :func:`~mmseg_pointrend.points.margins`.
-        min_margin (float, optional): Margin, in terms of ``uncertainty``, from which on points are
-            left alone, so that easy images cost less. Defaults to None: always as many points.
         align_corners (bool): How maps are upsampled and read. Defaults to False.
         point_features (PointFeatures, optional): What the point head sees at a point. Defaults to
             None: ``PointFeatures(1, align_corners)``. :class:`PointRendHead` passes both.
@@ -54,17 +48,11 @@ class DenseRenderer:
         subdivision_num_points: int | None = None,
         scale_factor: float = 2,
         uncertainty: Uncertainty = "margin",
-        min_margin: float | None = None,
         align_corners: bool = False,
         point_features: PointFeatures | None = None,
     ) -> None:
         self.subdivision = Subdivision(subdivision_steps, subdivision_num_points, scale_factor)
         self.uncertainty = check_uncertainty(uncertainty)
-        if min_margin is not None and not (isinstance(min_margin, int | float) and min_margin >= 0):
-            raise InputError(f"min_margin must be a number >= 0 or None, got {min_margin!r}.")
-        if min_margin is not None and callable(uncertainty):
-            raise InputError("min_margin must be None with a function as uncertainty.")
-        self.min_margin = min_margin
         self.align_corners = align_corners
         self.point_features = point_features or PointFeatures(align_corners=align_corners)
 
@@ -100,24 +88,13 @@ class DenseRenderer:
         for grid in self.subdivision.sizes(coarse_logits.shape[-2:], size):
             logits = resize(logits, grid, self.align_corners)
             uncertainty = margins(logits.flatten(2), self.uncertainty).neg()
-            uncertainty, index = uncertainty.topk(self.subdivision.points(grid, size), dim=1)
-            if self.min_margin is not None:
-                wanted = -uncertainty < self.min_margin
-                # A graph has no shapes that depend on values: it computes the others in vain.
-                if not torch.compiler.is_compiling():
-                    index = index[:, : wanted.sum(dim=1).max()]
-                if index.shape[1] == 0:
-                    yield RenderStep(logits, index)
-                    continue
+            index = uncertainty.topk(self.subdivision.points(grid, size), dim=1).indices
             coords = cell_coords(index, grid, self.align_corners)
             # The coarse map itself, not the refined one of the step before: that is what the point
             # head was trained on.
             fine, coarse = self.point_features(fine_features, coarse_logits, coords)
             refined = point_head(fine, coarse).to(logits.dtype)
             cells = index.unsqueeze(1).expand_as(refined)
-            if self.min_margin is not None:
-                present = logits.flatten(2).gather(2, cells)
-                refined = torch.where(wanted[:, None, : index.shape[1]], refined, present)
             logits = logits.flatten(2).scatter(2, cells, refined).unflatten(2, grid)
             yield RenderStep(logits, index)
 

@@ -191,7 +191,6 @@ class SparseRenderer:
         bound = bound.flatten().clone()
         bound[grid.empty_cells()] = math.inf
         at_most = int(DENSE_SHARE * len(bound))
-        limit = math.inf if self.dense.min_margin is None else self.dense.min_margin
 
         cells = (bound < 0).nonzero().squeeze(1)
         if len(cells) > at_most:
@@ -206,13 +205,10 @@ class SparseRenderer:
                 return None
             # each has a pixel at least
             cells = bound.topk(missing, largest=False, sorted=False).indices
-            found = found.join(self._look_up(grid, cells[bound[cells] < limit]))
+            found = found.join(self._look_up(grid, cells[bound[cells] < math.inf]))
             bound[cells] = math.inf
-        score = found.score[found.score < limit]
-        if len(score) >= num_points:
-            # not kthvalue, which has no deterministic way on GPUs
-            limit = score.topk(num_points, largest=False, sorted=False).values.max()
-        cells = (bound < limit).nonzero().squeeze(1)
+        least = found.score[self._least(found.score, num_points)].max()
+        cells = (bound < least).nonzero().squeeze(1)
         if len(cells) > at_most:
             return None
         return found.join(self._look_up(grid, cells))
@@ -234,10 +230,8 @@ class SparseRenderer:
 
     def _least(self, score: Tensor, num_points: int) -> Tensor:
         """Indices of the points among (P,) pixels."""
-        points = score.topk(min(num_points, len(score)), largest=False, sorted=False).indices
-        if self.dense.min_margin is not None:
-            points = points[score[points] < self.dense.min_margin]
-        return points
+        # not kthvalue, which has no deterministic way on GPUs
+        return score.topk(num_points, largest=False, sorted=False).indices
 
     def _label(
         self, coords: Tensor, coarse: Tensor, levels: Sequence[Tensor], point_head: PointHead

@@ -36,7 +36,6 @@ def config_with(step: dict) -> Config:
         {"model__decode_head__align_corners": True},
         {RENDERER: dict(type="SparseRenderer", subdivision_steps=1, subdivision_num_points=60)},
         {"model__decode_head__num_classes": 2, "model__decode_head__out_channels": 1},
-        {RENDERER: dict(type="DenseRenderer", min_margin=0.1)},
     ],
 )
 def test_the_graph_is_what_predict_does(tmp_path: Path, overrides: dict) -> None:

@@ -229,12 +229,9 @@ def test_settings_out_of_range_are_refused() -> None:
         dict(subdivision_steps=-1),
         dict(scale_factor=1),
         dict(uncertainty="std"),
-        dict(min_margin=-0.5),
     ):
         with pytest.raises(InputError, match=next(iter(arguments))):
             TASK_UTILS.build(dict(type="DenseRenderer", **arguments))
-    with pytest.raises(InputError, match="min_margin must be None"):
-        DenseRenderer(uncertainty=lambda logits: logits[:, 0], min_margin=0.1)
 
 
 def test_a_function_picks_points() -> None:

@@ -110,7 +110,6 @@ def test_labels_are_those_of_the_dense_renderer(data: st.DataObject) -> None:
         draw(st.sampled_from([None, 1, 20, 150, 10**6]), "points"),
         draw(st.sampled_from([2, 1.3, 2.5]), "scale"),
         uncertainty,
-        draw(st.sampled_from([None, 0, 0.1, 0.6]), "min_margin"),
         align_corners := draw(st.booleans(), "align_corners"),
         PointFeatures(draw(st.sampled_from([1, 3, (1, 3)]), "neighborhood"), align_corners),
         threshold=draw(st.sampled_from([0.3, 0.5, 0.8]), "threshold"),
@@ -202,28 +201,6 @@ def test_nothing_of_the_size_of_the_logits_is_built() -> None:
         assert largest.bytes < 0.2 * 4 * classes * size[0] * size[1]
 
 
-def test_the_dense_renderer_leaves_certain_points_alone() -> None:
-    coarse, fine = smooth_logits(2, 3, 20, 20), torch.zeros(2, 1, 20, 20).double()
-    head = RecordingHead()
-    renderer = DenseRenderer(1, 200, min_margin=0.2)
-    (step,) = renderer.steps(coarse, fine, head, (40, 40))
-    before = F.interpolate(coarse, (40, 40), mode="bilinear")
-    best = before.topk(2, dim=1).values
-    unsure = (best[:, 0] - best[:, 1]).flatten(1) < 0.2
-    assert 0 < unsure.sum(dim=1).max() < 200
-    assert step.index.shape == (2, unsure.sum(dim=1).max())
-    changed = (step.logits != before).any(dim=1).flatten(1)
-    assert torch.equal(changed, unsure)
-
-
-@pytest.mark.parametrize("min_margin", [0, 1e-12])
-def test_a_map_without_uncertain_points_needs_no_point_head(min_margin: float) -> None:
-    coarse, fine = smooth_logits(1, 3, 20, 20), torch.zeros(1, 1, 20, 20).double()
-    head = RecordingHead()
-    assert_same_labels(SparseRenderer(2, 50, min_margin=min_margin), coarse, fine, head, (80, 80))
-    assert head.num_points == 0
-
-
 def test_images_of_a_batch_know_nothing_of_each_other() -> None:
     coarse, fine = smooth_logits(3, 4, 20, 30), torch.randn(3, 2, 20, 30).double()
     head, renderer = make_head(2, 4), SparseRenderer()
@@ -259,9 +236,9 @@ def test_no_step_at_all() -> None:
 
 
 def test_builds_from_a_config_and_from_a_dense_renderer() -> None:
-    settings_ = dict(subdivision_steps=3, subdivision_num_points=7, min_margin=0.5)
+    settings_ = dict(subdivision_steps=3, subdivision_num_points=7)
     renderer = TASK_UTILS.build(dict(type="SparseRenderer", threshold=0.6, **settings_))
-    assert (renderer.threshold, renderer.dense.min_margin) == (0.6, 0.5)
+    assert (renderer.threshold, renderer.dense.subdivision.num_points) == (0.6, 7)
     dense = TASK_UTILS.build(dict(type="DenseRenderer", **settings_))
     twin = SparseRenderer.like(dense)
     assert (twin.dense, twin.threshold) == (dense, 0.3)
@@ -287,7 +264,7 @@ class Shortened(DenseRenderer):
 
 
 def test_renders_for_subclasses_that_change_no_labels() -> None:
-    dense = Logged(min_margin=0.5)
+    dense = Logged(2)
     assert SparseRenderer.like(dense).dense is dense
     for other in (Smoothed(), Shortened(), lambda *_: None):
         assert SparseRenderer.like(other) is None
