@@ -78,13 +78,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_partial_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--allow-partial``."""
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-partial`` and ``--trust-checkpoint``."""
     parser.add_argument(
         "--allow-partial",
         action="store_true",
         help="accept a checkpoint that does not fit the whole model",
     )
+    add_trust_option(parser)
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:

@@ -2,10 +2,10 @@
 
 import os
 import re
-import secrets
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -54,24 +54,23 @@ def check_depth(largest: int, path: str | Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file beside ``path``, which it replaces when the block ends well.
 
-    The folder of ``path`` is made if need be.
+    The folder of ``path`` is made if need be. What a kill leaves is replaced the next time.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    partial = None
+    # A short name: with a suffix, that of the file may be longer than file systems allow.
+    partial = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The name is cut: with the suffix it may otherwise be longer than file systems allow.
-        new = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-        new.touch(exist_ok=False)
-        partial = new  # to be removed from here on
+        partial.unlink(missing_ok=True)
+        partial.touch(exist_ok=False)
         yield partial
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
-        if partial is not None:
+        with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 

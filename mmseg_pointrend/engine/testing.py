@@ -1,17 +1,15 @@
 """Testing a trained model."""
 
-import os
-import tempfile
+from collections import Counter
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmseg.evaluation import IoUMetric
 
-from ..checkpoints.fitting import bare_segmentor, check_weights, read_checkpoint
-from ..checkpoints.loading import checkpoints_as_data
+from ..checkpoints.fitting import bare_segmentor, check_weights
+from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
 from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
@@ -42,8 +40,7 @@ def run_test(
     Args:
         cfg (Config): Config of the model and its data; changed in place.
         checkpoint (str): Checkpoint file.
-        out (str, optional): Folder for the predicted label maps, PNG files of class indices. Files
-            there are replaced when all predictions are made.
+        out (str, optional): Folder for the predicted label maps, PNG files of class indices.
         show_dir (str, optional): Folder for images painted with prediction and truth.
         tta (bool): Whether to average predictions over the config's ``tta_pipeline``.
         logits (bool): Whether to keep the config's own segmentor where only labels are scored,
@@ -66,14 +63,19 @@ def run_test(
     for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
         if folder is not None:
             check_writable(folder, option)
-    metrics = [type_name(metric) for metric in parts(cfg.get("test_evaluator"))]
-    if out is not None and "IoUMetric" not in metrics:
-        raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
+    metrics = parts(cfg.get("test_evaluator"))
+    names = [type_name(metric) for metric in metrics]
+    if out is not None:
+        if "IoUMetric" not in names:
+            raise InputError(
+                "test_evaluator must have an IoUMetric for --out, which writes the files."
+            )
+        metrics[names.index("IoUMetric")].output_dir = out
     if show_dir is not None:
         _show_in(cfg, show_dir)
     if tta:
         _average_augmented(cfg)
-    elif not logits and set(metrics) <= {*LABEL_METRICS}:
+    elif not logits and {*names} <= {*LABEL_METRICS}:
         use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
@@ -90,18 +92,9 @@ def run_test(
         log_missing_parts(runner, "test_dataloader")
         warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
-        if out is None:
-            return runner.test()
-        _refuse_equal_names(dataset, out)
-        # Each process of a distributed test writes the images that it has seen.
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
-            # Not by the config in the work dir, as the folder goes.
-            metrics = runner.test_loop.evaluator.metrics
-            next(m for m in metrics if isinstance(m, IoUMetric)).output_dir = partial
-            scores = runner.test()
-            for path in Path(partial).iterdir():
-                os.replace(path, Path(out) / path.name)
-        return scores
+        if out is not None:
+            _refuse_equal_names(dataset)
+        return runner.test()
 
 
 def _show_in(cfg: Config, folder: str) -> None:
@@ -121,15 +114,12 @@ def _average_augmented(cfg: Config) -> None:
     cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
-def _refuse_equal_names(dataset: BaseDataset, out: str) -> None:
+def _refuse_equal_names(dataset: BaseDataset) -> None:
     """Refuse images whose predictions IoUMetric would write to the same file."""
-    owners: dict[str, str] = {}
-    for index in range(len(dataset)):
-        image = dataset.get_data_info(index)["img_path"]
-        name = f"{Path(image).stem}.png"
-        if name in owners:
+    paths = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
+    for name, count in Counter(Path(path).stem for path in paths).items():
+        if count > 1:
             raise InputError(
-                f"{owners[name]} and {image} would both be written to {Path(out, name)}; test them "
-                "one after the other (test_dataloader.dataset.data_prefix) into different folders."
+                f"{count} images have the name {name}, by which --out names its files; test them "
+                "one after the other (test_dataloader.dataset.data_prefix) into other folders."
             )
-        owners[name] = image

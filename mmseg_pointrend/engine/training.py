@@ -1,14 +1,12 @@
 """Training a segmentor."""
 
-from typing import Any
-
 import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
-from ..checkpoints.loading import checkpoints_as_data
+from ..checkpoints.reading import checkpoints_as_data
 from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
@@ -34,7 +32,7 @@ def run_training(
     Args:
         cfg (Config): Config of a training run; changed in place.
         resume (str, optional): Checkpoint to resume, or 'auto' for the latest one in the work dir,
-            if there is any. Defaults to None, a fresh start.
+            if there is any. Defaults to None: as the config says.
         amp (bool): Whether to train in mixed precision: float16 on a GPU, bfloat16 on a CPU.
             Defaults to False.
         channels_last (bool): Whether to use channels_last memory format. Defaults to False.
@@ -55,9 +53,9 @@ def run_training(
         set_hook(cfg, "ChannelsLastHook")
     if allow_partial:
         set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
-    if resume == "auto" or (resume is None and cfg.get("resume") and not cfg.get("load_from")):
+    if resume == "auto":
         # Without a checkpoint the run starts afresh, from load_from if the config has one.
-        cfg.resume, resume = False, _latest_checkpoint(cfg.work_dir)
+        cfg.resume, resume = False, find_latest_checkpoint(cfg.work_dir)
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
     import_wherever_loaded(cfg)
@@ -72,10 +70,10 @@ def run_training(
 
 def log_missing_parts(runner: Runner, loader: str) -> None:
     """Say in one line which of this package's hooks and transforms a run's config does not name."""
-    named = _type_names([runner.cfg.get("custom_hooks"), runner.cfg.get(loader)])
-    is_training = loader == "train_dataloader"
-    missing = [n for n in (TRAIN_PARTS if is_training else TEST_PARTS) if n not in named]
-    checkpoint = runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
+    cfg, is_training = runner.cfg, loader == "train_dataloader"
+    named = f"{cfg.get('custom_hooks')} {cfg[loader]}"
+    missing = [name for name in (TRAIN_PARTS if is_training else TEST_PARTS) if name not in named]
+    checkpoint = cfg.get("default_hooks", {}).get("checkpoint") or {}
     if is_training and "backend_args" not in checkpoint:
         missing.append("checkpoint.backend_args=dict(backend='whole')")
     if missing:
@@ -85,33 +83,13 @@ def log_missing_parts(runner: Runner, loader: str) -> None:
         )
 
 
-def _latest_checkpoint(work_dir: str) -> str | None:
-    found = find_latest_checkpoint(work_dir)
-    if found == "":
-        raise InputError(
-            f"{work_dir}/last_checkpoint is empty; name the checkpoint: --resume CHECKPOINT."
-        )
-    return found
-
-
-def _type_names(part: Any) -> set[str]:
-    """Types of a part of a config and of all parts in it."""
-    if isinstance(part, dict):
-        own = {type_name(part)} if isinstance(part.get("type"), str | type) else set()
-        return own.union(*map(_type_names, part.values()))
-    return set().union(*map(_type_names, part)) if isinstance(part, list | tuple) else set()
-
-
 def _enable_amp(cfg: Config) -> None:
     wrapper = type_name(cfg.optim_wrapper, "OptimWrapper")
-    if wrapper not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+    if wrapper == "OptimWrapper" and torch.cuda.is_available():
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+    elif wrapper == "OptimWrapper":
+        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+    elif wrapper not in ("AmpOptimWrapper", "BFloat16OptimWrapper"):
         raise InputError(
             f"optim_wrapper must be an OptimWrapper for --amp, got {wrapper}. Leave out --amp."
         )
-    if torch.cuda.is_available():
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
-    else:
-        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
-        for key in ("loss_scale", "dtype", "use_fsdp"):  # of AmpOptimWrapper alone
-            cfg.optim_wrapper.pop(key, None)

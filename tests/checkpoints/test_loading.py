@@ -12,10 +12,10 @@ from malice import KINDS, spoil
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmseg_pointrend.checkpoints.loading import checkpoints_as_data
 from torch import nn
 
 from mmseg_pointrend.checkpoints.fitting import read_checkpoint
-from mmseg_pointrend.checkpoints.loading import checkpoints_as_data
 from mmseg_pointrend.checkpoints.reading import RefusedCheckpoint
 from mmseg_pointrend.errors import InputError
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmseg_pointrend.engine.seeding import seed_everything
 from torch.utils.data import DataLoader, Dataset
 
 from mmseg_pointrend import IterationSeedHook
 from mmseg_pointrend.checkpoints.fitting import read_checkpoint
-from mmseg_pointrend.engine.seeding import seed_everything
 
 Tool = Callable[..., None]
 
