@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +12,6 @@ import numpy as np
 
 from .errors import InputError
 
-# Bytes that have to fit on the disk before a run starts: more than its first log lines.
-ROOM = 2**20
 # 16-bit images of 12-bit cameras stay below this value; their upper 8 bits are nearly black.
 DARK = 1 << 12
 # Starts of segments in a JPEG, and its end: not what scans have in them.
@@ -72,22 +69,6 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def check_writable(folder: str | Path, option: str) -> None:
-    """Make a folder, named by an option of the command line, and see whether a run can write there.
-
-    Raises:
-        InputError: If it cannot be made or written, or the disk is full.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(ROOM))
-    except OSError as error:
-        raise InputError(
-            f"{folder}: nothing can be written there ({error.strerror}); choose another {option}."
-        ) from error
 
 
 def _has_end(jpeg: bytes) -> bool:

@@ -77,12 +77,10 @@ class LoadCheckedAnnotations(LoadAnnotations):
         except DECODING_ERRORS as error:
             raise _unreadable(path, "a label map", error) from error
         labels, size = results["gt_seg_map"], tuple(results.get("ori_shape", ())[:2])
-        if size and labels.ndim < 2 and labels.size == size[0] * size[1]:
-            labels = labels.reshape(size)  # MMSegmentation squeezes maps of one row or column
         if size and labels.shape != size:
             raise InputError(
-                f"{path} has {labels.shape[0]}x{labels.shape[1]} pixels (height x width), its "
-                f"image {results.get('img_path')} has {size[0]}x{size[1]}."
+                f"{path} has the shape {labels.shape} (height, width), its image "
+                f"{results.get('img_path')} has {size}."
             )
         results["gt_seg_map"] = mapped = labels.copy() if self.value_map else labels
         for old, new in self.value_map.items():

@@ -13,8 +13,6 @@ from .checked_loading import check_label_map, keeps_16_bits
 from .layout import dataset_settings, innermost_datasets, list_files
 
 IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
-# What MMCV's decoders are called in package registries.
-DECODER_PACKAGES = {"turbojpeg": "PyTurboJPEG", "tifffile": "tifffile", "pillow": "Pillow"}
 LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
 # Transforms that may give a crop another size.
 RESIZES = ("Albu", "Pad", "RandomChoiceResize", "RandomResize", "Resize", "ResizeToMultiple")
@@ -25,11 +23,8 @@ NUM_SAMPLES = 20
 def check_data_settings(
     cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
 ) -> None:
-    """Refuse a config whose data cannot be read or would be read wrongly.
-
-    Args:
-        cfg (Config): Config of a run.
-        loaders (Sequence[str]): Data loaders that the run uses. Defaults to those of training.
+    """Refuse a config whose data, in the loaders that a run uses, cannot be read or would be read
+    wrongly.
 
     Raises:
         InputError: If files are missing or hold something else than images and class indices, a
@@ -52,16 +47,14 @@ def check_data_settings(
 
 def check_decoder(step: dict) -> None:
     """Raise InputError if the ``imdecode_backend`` of a transform, given as config, is missing."""
-    decoder = step.get("imdecode_backend")
-    if decoder not in DECODER_PACKAGES:
+    decoder, before = step.get("imdecode_backend"), mmcv.image.io.imread_backend
+    if decoder is None:
         return
-    before = mmcv.image.io.imread_backend
     try:
         mmcv.use_backend(decoder)  # turbojpeg works only after this
-    except (ImportError, RuntimeError) as error:
+    except (AssertionError, ImportError, RuntimeError) as error:
         raise InputError(
-            f"imdecode_backend={decoder!r} cannot be used ({error}): pip install "
-            f"{DECODER_PACKAGES[decoder]}, or choose 'cv2'."
+            f"imdecode_backend={decoder!r} cannot be used: {error}. Install it, or choose 'cv2'."
         ) from error
     finally:
         mmcv.use_backend(before)

@@ -13,7 +13,6 @@ from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
 from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
-from ..files import check_writable
 from ..segmentors import use_label_segmentor
 from .alignment import warn_once_if_misaligned
 from .training import log_missing_parts
@@ -35,20 +34,19 @@ def run_test(
     trust: bool = False,
     report: Hook | None = None,
 ) -> dict[str, float]:
-    """Score a checkpoint on the test set of a config.
+    """Score a checkpoint on the test set of a config, with the options of ``tools/test.py``.
 
     Args:
         cfg (Config): Config of the model and its data; changed in place.
         checkpoint (str): Checkpoint file.
-        out (str, optional): Folder for the predicted label maps, PNG files of class indices.
+        out (str, optional): Folder for the predicted label maps.
         show_dir (str, optional): Folder for images painted with prediction and truth.
-        tta (bool): Whether to average predictions over the config's ``tta_pipeline``.
-        logits (bool): Whether to keep the config's own segmentor where only labels are scored,
-            instead of asking a PointRend model for labels, which are the same.
+        tta (bool): Average predictions over the config's ``tta_pipeline``.
+        logits (bool): Keep the config's own segmentor where only labels are scored.
         dtype (str): Type to predict in, 'float32' or 'bfloat16'.
-        channels_last (bool): Whether to use channels_last memory format.
-        allow_partial (bool): Whether to go on if the checkpoint lacks weights.
-        trust (bool): Whether to run code that checkpoints carry.
+        channels_last (bool): channels_last memory format.
+        allow_partial (bool): Go on if the checkpoint lacks weights.
+        trust (bool): Run code that checkpoints carry.
         report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`.
 
     Returns:
@@ -60,9 +58,6 @@ def run_test(
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
-    for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
-        if folder is not None:
-            check_writable(folder, option)
     metrics = parts(cfg.get("test_evaluator"))
     names = [type_name(metric) for metric in metrics]
     if out is not None:

@@ -10,7 +10,6 @@ from ..checkpoints.reading import checkpoints_as_data
 from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
-from ..files import check_writable
 
 # What configs/_base_/ names for a run, beside MMSegmentation's own parts. MMSegInferencer looks for
 # LoadImageFromFile by name in test pipelines, so only training has LoadCheckedImage.
@@ -27,24 +26,19 @@ def run_training(
     allow_partial: bool = False,
     trust: bool = False,
 ) -> nn.Module:
-    """Train the model of a config.
+    """Train the model of a config, with the options of ``tools/train.py``, and return it.
 
     Args:
         cfg (Config): Config of a training run; changed in place.
         resume (str, optional): Checkpoint to resume, or 'auto' for the latest one in the work dir,
             if there is any. Defaults to None: as the config says.
-        amp (bool): Whether to train in mixed precision: float16 on a GPU, bfloat16 on a CPU.
-            Defaults to False.
-        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
-        allow_partial (bool): Whether to start from a checkpoint that does not fit the model.
-            Defaults to False.
-        trust (bool): Whether to run code that checkpoints carry. Defaults to False.
-
-    Returns:
-        nn.Module: The trained model.
+        amp (bool): Mixed precision, float16 on a GPU, bfloat16 on a CPU. Defaults to False.
+        channels_last (bool): channels_last memory format. Defaults to False.
+        allow_partial (bool): Start from a checkpoint that does not fit. Defaults to False.
+        trust (bool): Run code that checkpoints carry. Defaults to False.
 
     Raises:
-        InputError: If config, data, checkpoint, work dir or ``amp`` do not fit each other.
+        InputError: If config, data, checkpoint or ``amp`` do not fit each other.
     """
     check_data_settings(cfg)
     if amp:
@@ -59,7 +53,6 @@ def run_training(
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
     import_wherever_loaded(cfg)
-    check_writable(cfg.work_dir, "--work-dir")
     with checkpoints_as_data(trust):
         with misspelled_names():
             runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
@@ -85,11 +78,13 @@ def log_missing_parts(runner: Runner, loader: str) -> None:
 
 def _enable_amp(cfg: Config) -> None:
     wrapper = type_name(cfg.optim_wrapper, "OptimWrapper")
-    if wrapper == "OptimWrapper" and torch.cuda.is_available():
-        cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
-    elif wrapper == "OptimWrapper":
-        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
-    elif wrapper not in ("AmpOptimWrapper", "BFloat16OptimWrapper"):
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
         raise InputError(
             f"optim_wrapper must be an OptimWrapper for --amp, got {wrapper}. Leave out --amp."
         )
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+        cfg.optim_wrapper.pop("loss_scale", None)
