@@ -7,7 +7,6 @@ from mmengine.config import Config
 from benchmarks.experiments import METRICS, Experiment, markdown_table, run_experiment
 from mmseg_pointrend.errors import InputError
 
-ROOT = Path(__file__).parents[2]
 POINTS = "model.decode_head.renderer.subdivision_num_points"
 # Takes the place of tools/train.py: puts a checkpoint there, without a training.
 TOOL = """
