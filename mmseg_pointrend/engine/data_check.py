@@ -1,19 +1,15 @@
 """A hook that compares a model with its data."""
 
-import io
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import HOOKS
-from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints.fitting import bare_segmentor
@@ -22,8 +18,6 @@ from ..models.losses import check_losses
 
 # Training images after which labels that never occurred are reported.
 NUM_IMAGES = 200
-# Label files that are read to find the cause.
-NUM_FILES = 20
 # Share of ignored pixels that is worth a warning.
 MOSTLY_IGNORED = 0.95
 
@@ -100,7 +94,6 @@ class LabelStatistics:
         self._num_classes = num_classes
         self._ignore_index = ignore_index
         self._pixels = torch.zeros(max(num_classes, ignore_index + 1), dtype=torch.int64)
-        self._paths: list[str] = []
         self._reduces_zero_label = False
 
     def add(self, labels: Tensor, meta: dict) -> None:
@@ -118,8 +111,6 @@ class LabelStatistics:
             self.num_images += 1
             self._pixels += pixels
             self._reduces_zero_label = bool(meta.get("reduce_zero_label"))
-            if path and len(self._paths) < NUM_FILES:
-                self._paths.append(path)
 
     def problem(self, classes: Sequence[str] | None) -> str | None:
         """What is unusual about the labels so far; None if nothing is."""
@@ -143,32 +134,19 @@ class LabelStatistics:
 
     def cause(self) -> str:
         """The likely cause of the problem, with what to set."""
-        values = self._values_in_files()
-        if not values:
-            return "Check the label files and how they are mapped to classes."
-        held = f"The label files hold {', '.join(map(str, values[:8]))}"
-        held += ", ..." if len(values) > 8 else ""
-        if self._reduces_zero_label and max({*values} - {255}, default=0) == self._num_classes - 1:
+        if self._reduces_zero_label:
             return (
-                f"{held}, and reduce_zero_label=True ignores 0 and makes 1 the first class; set "
-                "reduce_zero_label=False in the data set."
+                "reduce_zero_label=True ignores 0 and makes 1 the first class; if 0 is a class, "
+                "set reduce_zero_label=False in the data set."
             )
-        if {self._ignore_index} <= {*values} <= {0, self._ignore_index}:
+        ignored = self._ignore_index
+        if self._pixels[ignored]:
             return (
-                f"{held}, of which {self._ignore_index} is ignore_index; set value_map="
-                f"{{{self._ignore_index}: 1}} in LoadCheckedAnnotations, or save class indices."
+                f"The label files hold {ignored}, which is ignore_index; if it is a class there, "
+                f"as in masks of 0 and {ignored}, set value_map={{{ignored}: 1}} in "
+                "LoadCheckedAnnotations."
             )
-        return f"{held}; check that these are the indices of the classes."
-
-    def _values_in_files(self) -> list[int]:
-        values: set[int] = set()
-        for path in self._paths:
-            try:
-                with Image.open(io.BytesIO(fileio.get(path))) as labels:
-                    values.update(np.unique(labels).tolist())
-            except (OSError, ValueError):  # not a file that Pillow reads
-                return []
-        return sorted(values)
+        return "Check that the label files hold the indices of the classes."
 
     def _wrong_label(self, label: int, path: str | None) -> InputError:
         count = self._num_classes

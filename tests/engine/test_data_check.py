@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -11,7 +10,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
-from PIL import Image
 
 from mmseg_pointrend import DataCheckHook
 from mmseg_pointrend.engine import data_check
@@ -140,41 +138,26 @@ def test_a_bad_label_stops_training_before_the_loss_sees_it(
     assert runner.iter == 0
 
 
-def label_file(path: Path, values: list[int]) -> str:
-    Image.fromarray(np.resize(np.array(values, dtype=np.uint8), (4, 6))).save(path)
-    return str(path)
-
-
 @pytest.mark.parametrize(
-    ("values", "reduces", "seen", "problem", "cause"),
+    ("labels", "reduces", "problem", "cause"),
     [
-        (
-            [0, 255],
-            False,
-            [0, 255],
-            r"no pixel is of the class disc \(1\)",
-            r"value_map=\{255: 1\}",
-        ),
-        ([0, 1], True, [255, 0], r"no pixel is of the class disc \(1\)", "reduce_zero_label=False"),
-        ([0, 7], False, [255, 255], "100.0 % of the pixels of 1 images are ignored", "hold 0, 7"),
+        ([0, 0, 255], False, r"no pixel is of the class disc \(1\)", r"value_map=\{255: 1\}"),
+        ([0, 0, 255], True, r"no pixel is of the class disc \(1\)", "reduce_zero_label=False"),
+        ([0, 0, 0], False, r"no pixel is of the class disc \(1\)", "Check that the label files"),
+        ([255, 255], False, "100.0 % of the pixels of 1 images are ignored", "value_map"),
     ],
 )
-def test_labels_that_vanish(
-    tmp_path: Path, values: list[int], reduces: bool, seen: list[int], problem: str, cause: str
-) -> None:
+def test_labels_that_vanish(labels: list[int], reduces: bool, problem: str, cause: str) -> None:
     statistics = LabelStatistics(2, 255)
-    path = label_file(tmp_path / "0.png", values)
-    meta = dict(seg_map_path=path, reduce_zero_label=reduces)
-    statistics.add(torch.tensor(seen), meta)
+    statistics.add(torch.tensor(labels), dict(reduce_zero_label=reduces))
     assert re.search(problem, statistics.problem(("ground", "disc")))
     assert re.search(cause, statistics.cause())
 
 
-def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not(tmp_path: Path) -> None:
+def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not() -> None:
     statistics = LabelStatistics(3, 0)
     statistics.add(torch.tensor([0, 2]), {})
     assert statistics.problem(None) == "in 1 images no pixel is of the class 1"
-    assert statistics.cause().startswith("Check the label files")
     statistics.add(torch.tensor([1]), {})
     assert statistics.problem(None) is None
 
