@@ -68,11 +68,16 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     Raises:
         InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.
     """
-    if "://" not in str(path) and not Path(path).expanduser().is_file():
+    file = Path(path).expanduser()
+    is_address = "://" in str(path)
+    if not is_address and not file.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     try:
         with checkpoints_as_data(trust):
-            checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+            if is_address:
+                checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+            else:
+                checkpoint = torch.load(file, "cpu")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
     if not isinstance(checkpoint, Mapping):
@@ -101,11 +106,8 @@ def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
         return own(file, *args, **kwargs)
     kwargs["weights_only"] = not trust
     try:
-        with _lock:  # PyTorch keeps one list of what is safe for all threads
-            known = torch.serialization.get_safe_globals()
-            new = [item for item in _harmless_globals() if item not in known]
-            with torch.serialization.safe_globals(new):
-                checkpoint = own(file, *args, **kwargs)
+        with _lock, _mmengine_globals():
+            checkpoint = own(file, *args, **kwargs)
     except Exception as error:  # bytes that were never a pickle end in any error there is
         code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
         if code:
@@ -120,6 +122,21 @@ def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
     if isinstance(meta, dict) and not trust:
         meta.pop("config", None)  # MMCV's; resuming runs it as Python to look for gpu_ids
     return checkpoint
+
+
+@contextmanager
+def _mmengine_globals() -> Iterator[None]:
+    """Have PyTorch, which keeps one list for all threads, take what MMEngine saves for harmless."""
+    known = torch.serialization.get_safe_globals()
+    # OneDL's MMEngine allows getattr, by which a file reaches any function.
+    others = [item for item in known if item is not getattr]
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([*others, *_harmless_globals()])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
 
 
 def _harmless_globals() -> list:

@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..config import parts, type_name
+from ..config import misspelled_names, parts, takes, type_name
 from ..errors import InputError
 
 LAYOUTS = "https://mmsegmentation.readthedocs.io/en/latest/user_guides/2_dataset_prepare.html"
@@ -41,12 +41,15 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
     Raises:
         InputError: If a folder, all images or a file is missing, or the labels are polygons.
     """
-    name = type_name(dataset_cfg)
-    if not issubclass(_dataset_class(dataset_cfg), BaseSegDataset):
+    name, kind = type_name(dataset_cfg), _dataset_class(dataset_cfg)
+    if not issubclass(kind, BaseSegDataset):
         return []
     _refuse_polygons(dataset_cfg)
+    # MMEngine cannot serialize an empty list.
+    as_it_is = {"serialize_data": False} if takes(kind, "serialize_data") else {}
     try:
-        dataset = DATASETS.build(dict(dataset_cfg, pipeline=[]))
+        with misspelled_names():
+            dataset = DATASETS.build({**dataset_cfg, "pipeline": [], **as_it_is})
         samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     except (OSError, AssertionError) as error:
         reason = " ".join(str(error).split())

@@ -224,6 +224,7 @@ def test_blocks_of_several_threads_do_not_mix(tmp_path: Path, checkpoint: Path) 
         outer.__enter__()
         other_thread.submit(refuses).result()
         assert other_thread.submit(torch.load, path, weights_only=False).result()  # no block
+        (tmp_path / "touched").rmdir()
         other_thread.submit(inner.__enter__).result()
         CheckpointLoader.load_checkpoint(str(path))
         outer.__exit__(None, None, None)
