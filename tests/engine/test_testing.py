@@ -129,7 +129,7 @@ def test_images_of_one_name_are_refused(
     monkeypatch.setattr(
         DATASETS.get("ShapesDataset"),
         "get_data_info",
-        lambda self, index: dict(img_path=f"{index}/frame.jpg"),
+        lambda self, index: dict(img_path=f"shapes://{index}/frame.jpg"),
     )
     with pytest.raises(InputError, match="2 images have the name frame"):
         run_test(cfg, str(checkpoint), out=str(tmp_path / "out"))
