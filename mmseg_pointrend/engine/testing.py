@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import mkdir_or_exist
+from mmseg.evaluation import IoUMetric
 
 from ..checkpoints.fitting import bare_segmentor, check_weights
 from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
@@ -18,7 +20,7 @@ from .alignment import warn_once_if_misaligned
 from .training import log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
-LABEL_METRICS = ("IoUMetric", "BoundaryIoUMetric", "CityscapesMetric")
+LABEL_METRICS = {"IoUMetric", "BoundaryIoUMetric", "CityscapesMetric"}
 
 
 def run_test(
@@ -58,19 +60,14 @@ def run_test(
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
-    metrics = parts(cfg.get("test_evaluator"))
-    names = [type_name(metric) for metric in metrics]
-    if out is not None:
-        if "IoUMetric" not in names:
-            raise InputError(
-                "test_evaluator must have an IoUMetric for --out, which writes the files."
-            )
-        metrics[names.index("IoUMetric")].output_dir = out
+    metrics = {type_name(metric) for metric in parts(cfg.get("test_evaluator"))}
+    if out is not None and "IoUMetric" not in metrics:
+        raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
         _show_in(cfg, show_dir)
     if tta:
         _average_augmented(cfg)
-    elif not logits and {*names} <= {*LABEL_METRICS}:
+    elif not logits and metrics <= LABEL_METRICS:
         use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
@@ -81,14 +78,17 @@ def run_test(
     with checkpoints_as_data(trust):
         with misspelled_names():
             runner = Runner.from_cfg(cfg)
-            if report is not None:  # not by the config in the work dir, which others may test again
-                runner.register_hook(report)
-            dataset = runner.test_loop.dataloader.dataset
+            loop = runner.test_loop
+        # Not by the config in the work dir, which others may test again.
+        if report is not None:
+            runner.register_hook(report)
+        if out is not None:
+            _refuse_equal_names(loop.dataloader.dataset)
+            mkdir_or_exist(out)
+            next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
         log_missing_parts(runner, "test_dataloader")
         warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
-        if out is not None:
-            _refuse_equal_names(dataset)
         return runner.test()
 
 
