@@ -57,12 +57,12 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
             f"{name} finds no files in {os.getcwd()} ({reason}). Folders of public data sets: "
             f"{LAYOUTS}."
         ) from error
-    if not samples:
+    folder = dataset.data_prefix.get("img_path")
+    if folder and not samples:
         raise InputError(
-            f"{name}: no image {dataset.img_suffix} in {dataset.data_prefix.get('img_path')}; set "
-            "img_suffix to how yours end."
+            f"{name}: no image {dataset.img_suffix} in {folder}; set img_suffix to how yours end."
         )
-    if dataset.backend_args or "://" in samples[0]["img_path"]:
+    if dataset.backend_args or any("://" in sample["img_path"] for sample in samples):
         return []
     files = [(sample["img_path"], sample.get("seg_map_path")) for sample in samples]
     if missing := [path for pair in files for path in pair if path and not os.path.exists(path)]:
