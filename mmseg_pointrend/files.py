@@ -56,8 +56,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: If the file cannot be written.
     """
-    # A short name: with a suffix, that of the file may be longer than file systems allow.
-    partial = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.partial")
+    # The name is cut: with the suffix it may otherwise be longer than file systems allow.
+    number = zlib.crc32(os.fsencode(path.name))
+    partial = path.with_name(f".{path.name[:40]}.{number:08x}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
