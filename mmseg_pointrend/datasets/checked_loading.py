@@ -77,6 +77,8 @@ class LoadCheckedAnnotations(LoadAnnotations):
         except DECODING_ERRORS as error:
             raise _unreadable(path, "a label map", error) from error
         labels, size = results["gt_seg_map"], tuple(results.get("ori_shape", ())[:2])
+        if size and labels.ndim < 2 and labels.size == size[0] * size[1]:
+            labels = labels.reshape(size)  # MMSegmentation squeezes maps of one row or column
         if size and labels.shape != size:
             raise InputError(
                 f"{path} has the shape {labels.shape} (height, width), its image "
