@@ -24,8 +24,11 @@ $(VENV)/.installed: setup.cfg
 demo: setup
 	$(BIN)/python tools/demo.py --out work_dirs/demo
 
+# Two processes of a thread each, a file of tests at a time.
+PARALLEL := -n 2 --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 # The report in a real browser, which is Debian's, as is its driver.
 test-browser: setup
@@ -45,7 +48,7 @@ $(OPENMMLAB)/.installed: setup.cfg
 	touch $@
 
 test-openmmlab: $(OPENMMLAB)/.installed
-	$(OPENMMLAB)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(OPENMMLAB)/bin/python -m pytest $(PARALLEL)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,11 @@
 """Training steps."""
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
+import cv2
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -13,6 +17,10 @@ from torch import Tensor, nn
 from benchmarks import mmseg_cascade as mmseg
 from benchmarks.measure import Measurement, compare
 from benchmarks.scenes import label_map
+from mmseg_pointrend import DataCheckHook, InvalidLossHook
+from mmseg_pointrend.datasets import render_shapes
+from mmseg_pointrend.datasets.checked_loading import check_label_map
+from mmseg_pointrend.files import check_image
 from mmseg_pointrend.points import stride16_cells
 
 
@@ -35,9 +43,9 @@ def benchmark_train(
     Returns:
         dict[str, Measurement]: 'ours'; 'retrofit', ours with nothing but the point head to train;
         'coarse', the coarse model on its own; 'mmseg', a ``CascadeEncoderDecoder``, which runs its
-        coarse head twice; 'point head', the arithmetic of the point head on its own; and 'coarse +
-        point head', the sum of these two, below which no PointRend can be that trains as a whole.
-        All train on equally many points.
+        coarse head twice; 'point head', the arithmetic of the point head on its own; 'checks', what
+        our hooks and loaders look at in a step; and 'coarse + point head', the sum of these sides,
+        below which no PointRend can be that trains as a whole. All train on equally many points.
     """
     init_default_scope("mmseg")
     torch.manual_seed(0)
@@ -66,7 +74,9 @@ def benchmark_train(
     coarse = torch.randn(batch_size, classes, points, device=place, requires_grad=True)
     runs["point head"] = lambda: head(fine, coarse).sum().backward()
 
-    results = compare(runs, place, rounds)
+    with TemporaryDirectory() as folder:
+        runs["checks"] = _checks(ours, samples, Path(folder))
+        results = compare(runs, place, rounds)
     floor = [
         a + b for a, b in zip(results["coarse"].seconds, results["point head"].seconds, strict=True)
     ]
@@ -79,6 +89,27 @@ def _sample(size: tuple[int, int], classes: int, seed: int) -> SegDataSample:
     sample = SegDataSample(metainfo=dict(img_shape=size))
     sample.gt_sem_seg = PixelData(data=labels.unsqueeze(0))
     return sample
+
+
+def _checks(model: nn.Module, samples: list[SegDataSample], folder: Path) -> Callable[[], None]:
+    """The checks of a batch: its files, read once more for that, its labels and its losses."""
+    image, labels = folder / "image.jpg", folder / "labels.png"
+    height, width = samples[0].img_shape
+    cv2.imwrite(str(image), render_shapes(0, 0, (height, width))[0])
+    cv2.imwrite(str(labels), label_map((height, width)))
+    loader = SimpleNamespace(dataset=range(10**6))  # so many images that nothing is reported
+    runner = SimpleNamespace(model=model, train_dataloader=loader, iter=0)
+    losses = {f"loss_{k}": torch.tensor(1.0) for k in range(4)}
+    data_check, loss_check = DataCheckHook(), InvalidLossHook()
+
+    def check() -> None:
+        for _ in samples:
+            check_image(image.read_bytes(), image)
+            check_label_map(str(labels))
+        data_check.before_train_iter(runner, 0, dict(data_samples=samples))
+        loss_check.after_train_iter(runner, 0, {}, losses)
+
+    return check
 
 
 def _training_step(

@@ -43,8 +43,7 @@ else:
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
-    from .engine.saving import WholeFileBackend
-    from .engine.seeding import IterationSeedHook
+    from .engine.resuming import IterationSeedHook, WholeFileBackend
     from .evaluation import BoundaryIoUMetric
     from .models.backbones import EfficientNetLite
     from .models.image_branch import ImageBranch

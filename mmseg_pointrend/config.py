@@ -17,20 +17,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.registry import Registry
 
-# Top-level keys that MMEngine and MMSegmentation read beside the arguments of MMEngine's Runner.
-OTHER_KEYS = (
-    "activation_checkpointing",
-    "compile",
-    "custom_imports",
-    "efficient_conv_bn_eval",
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "runner_type",
-    "sync_bn",
-    "tta_model",
-    "tta_pipeline",
-)
-
 
 def add_override_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options`` as MMSegmentation's tools have it, where MMEngine is installed."""
@@ -78,13 +64,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_partial_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--allow-partial``."""
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-partial`` and ``--trust-checkpoint``."""
     parser.add_argument(
         "--allow-partial",
         action="store_true",
         help="accept a checkpoint that does not fit the whole model",
     )
+    add_trust_option(parser)
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +110,7 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
     except Exception as error:  # a config is Python: anything can come out of it
         reason = _one_line(error) or type(error).__name__
         raise InputError(f"{path} is not a valid config: {reason}") from error
-    _check_top_level(overrides or {}, cfg, path)
+    _refuse_typos(overrides or {}, cfg, path)
     try:
         cfg.merge_from_dict(overrides or {})
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
@@ -195,17 +182,18 @@ def import_wherever_loaded(cfg: Config) -> None:
     cfg.custom_imports = dict(before, imports=with_own_import(cfg))
 
 
-def _check_top_level(overrides: dict, cfg: Config, path: str | Path) -> None:
-    """Refuse overrides under a top-level key that nobody reads: they would do nothing."""
+def _refuse_typos(overrides: dict, cfg: Config, path: str | Path) -> None:
+    """Refuse overrides under a top-level key that looks misspelled: they would do nothing."""
     from mmengine.runner import Runner
 
-    known = {*cfg, *signature(Runner.__init__).parameters, *OTHER_KEYS}
+    known = {*cfg, *signature(Runner.__init__).parameters}
     for key in overrides:
         name = key.partition(".")[0]
-        if name not in known:
-            similar = get_close_matches(name, known, 1)
-            advice = f"Did you mean {similar[0]}?" if similar else "It would do nothing."
-            raise InputError(f"{path} has no {name}, which {key} would override. {advice}")
+        similar = get_close_matches(name, known, 1, cutoff=0.8) or [name]
+        if similar[0] != name:
+            raise InputError(
+                f"{path} has no {name}, which {key} would override. Did you mean {similar[0]}?"
+            )
 
 
 def _one_line(error: Exception) -> str:

@@ -18,10 +18,14 @@ class InputError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print expected errors as one line and exit with status 1; others keep their traceback."""
+    """Print expected errors as one line and exit with status 1; others keep their traceback.
+
+    Expected are an :class:`InputError`, a loss that is not finite, and files, disks or networks
+    that fail.
+    """
     try:
         yield
-    except (InputError, FloatingPointError) as error:  # the latter for losses
+    except (InputError, FloatingPointError, OSError) as error:
         # PyTorch repeats an error of a data loader's worker with its traceback before it.
         message = str(error).rpartition("InputError: ")[2].removesuffix(r"\n")
         sys.exit(f"error: {message}")

@@ -2,10 +2,9 @@
 
 import os
 import re
-import secrets
-import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -13,8 +12,6 @@ import numpy as np
 
 from .errors import InputError
 
-# Bytes that have to fit on the disk before a run starts: more than its first log lines.
-ROOM = 2**20
 # 16-bit images of 12-bit cameras stay below this value; their upper 8 bits are nearly black.
 DARK = 1 << 12
 # Starts of segments in a JPEG, and its end: not what scans have in them.
@@ -54,41 +51,25 @@ def check_depth(largest: int, path: str | Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file beside ``path``, which it replaces when the block ends well.
 
-    The folder of ``path`` is made if need be.
+    The folder of ``path`` is made if need be. What a kill leaves is replaced the next time.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    partial = None
+    # The name is cut: with the suffix it may otherwise be longer than file systems allow.
+    number = zlib.crc32(os.fsencode(path.name))
+    partial = path.with_name(f".{path.name[:40]}.{number:08x}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The name is cut: with the suffix it may otherwise be longer than file systems allow.
-        new = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-        new.touch(exist_ok=False)
-        partial = new  # to be removed from here on
+        partial.unlink(missing_ok=True)
+        partial.touch(exist_ok=False)
         yield partial
         os.replace(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
-        if partial is not None:
+        with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def check_writable(folder: str | Path, option: str) -> None:
-    """Make a folder, named by an option of the command line, and see whether a run can write there.
-
-    Raises:
-        InputError: If it cannot be made or written, or the disk is full.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(ROOM))
-    except OSError as error:
-        raise InputError(
-            f"{folder}: nothing can be written there ({error.strerror}); choose another {option}."
-        ) from error
 
 
 def _has_end(jpeg: bytes) -> bool:

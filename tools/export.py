@@ -13,9 +13,8 @@ from contextlib import contextmanager
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from mmseg_pointrend.config import (
+    add_checkpoint_options,
     add_override_option,
-    add_partial_option,
-    add_trust_option,
     read_config,
 )
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
@@ -51,8 +50,7 @@ def parse_args() -> argparse.Namespace:
         help="compare the file with PyTorch on these images, in ONNX Runtime and, where it is "
         "installed, in OpenVINO",
     )
-    add_partial_option(parser)
-    add_trust_option(parser)
+    add_checkpoint_options(parser)
     add_override_option(parser)
     return parser.parse_args()
 

@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow do
 
 import cv2
 
-from mmseg_pointrend.config import add_override_option, add_partial_option, add_trust_option
+from mmseg_pointrend.config import add_checkpoint_options, add_override_option
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import InputError, one_line_errors
 from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
@@ -67,8 +67,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="compile the network first, which takes minutes"
     )
-    add_partial_option(parser)
-    add_trust_option(parser)
+    add_checkpoint_options(parser)
     add_override_option(parser)
     return parser.parse_args()
 

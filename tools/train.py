@@ -6,9 +6,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
 
 from mmseg_pointrend.config import (
+    add_checkpoint_options,
     add_config_options,
-    add_partial_option,
-    add_trust_option,
     load_config,
 )
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
@@ -32,8 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--channels-last", action="store_true", help="use channels_last memory format"
     )
-    add_partial_option(parser)
-    add_trust_option(parser)
+    add_checkpoint_options(parser)
     add_config_options(parser)
     return parser.parse_args()
 

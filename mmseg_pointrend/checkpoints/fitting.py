@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .layouts import Layout, to_own_layout
-from .loading import load_checkpoint
+from .reading import read_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
-# Weights that a message names.
+# Weights that a message names; the others are counted.
 MAX_NAMED = 6
 
 
@@ -50,18 +50,13 @@ def find_misfit(
         misfits = {name: text for name, text in misfits.items() if not _is_of_point_head(name)}
     if not misfits:
         return None
-    more = len(misfits) - MAX_NAMED
-    listed = "; ".join([*misfits.values()][:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    listed = "; ".join([*misfits.values()][:MAX_NAMED])
     message = f"{path} does not fit the model in {len(misfits)} weights: {listed}."
     if is_coarse and all(map(_is_of_point_head, misfits)):
         return (
             f"{message} It is incomplete: a coarse model, whose point head has yet to be trained; "
             "train it with load_from set to the checkpoint."
         )
-    for name in misfits:
-        if name.endswith(("conv_seg.bias", "fc_seg.bias")) and name in given and name in expected:
-            message += f" It has {len(given[name])} classes, the model {len(expected[name])}."
-            break
     return f"{message} Use the config it was trained with."
 
 
@@ -81,28 +76,6 @@ def check_weights(
             f"{misfit} (train, test and predict go on with what fits if told --allow-partial, in "
             "Python allow_partial=True.)"
         )
-
-
-def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, with its weights under ``'state_dict'``.
-
-    Args:
-        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
-            address, whatever MMEngine's ``load_from`` takes.
-        trust (bool): Whether to run code that it may carry. Defaults to False.
-
-    Raises:
-        InputError: If the file is missing, is no checkpoint, or, as :class:`RefusedCheckpoint`, if
-            it asks for code to be run and is not trusted.
-    """
-    checkpoint = load_checkpoint(path, trust=trust)
-    if not isinstance(checkpoint, Mapping):
-        raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
-    checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
-    weights = checkpoint["state_dict"]
-    if not isinstance(weights, Mapping) or not any(isinstance(w, Tensor) for w in weights.values()):
-        raise InputError(f"{path} holds no weights; those of MMEngine lie under 'state_dict'.")
-    return checkpoint
 
 
 def load_weights(
@@ -135,10 +108,7 @@ def load_weights(
 
 def adapt_weights(head: nn.Module, state_dict: dict[str, Tensor], prefix: str) -> str | None:
     """Rename the weights of a PointRendHead, those below ``prefix``, in a checkpoint that is about
-    to be loaded; returns the head's new ``misfit``.
-
-    They are changed in place, as the parts of the head are handed the same dictionary.
-    """
+    to be loaded, in place; returns the head's new ``misfit``."""
     weights, layout = to_own_layout(state_dict, prefix)
     state_dict.clear()
     state_dict.update(weights)

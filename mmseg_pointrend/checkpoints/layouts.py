@@ -33,13 +33,8 @@ def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> 
 def to_own_layout(
     weights: Mapping[str, Weight], prefix: str = "decode_head."
 ) -> tuple[dict[str, Weight], Layout | None]:
-    """Rename the weights of a decode head, those below ``prefix``, as :class:`PointRendHead` has
-    them.
-
-    Returns:
-        tuple[dict[str, Any], Layout | None]: The same weights under our names, in their order, and
-        the layout that they had.
-    """
+    """Give the weights of a decode head, those below ``prefix``, the names that
+    :class:`PointRendHead` has for them; returns the same weights and the layout that they had."""
     layout, renames = head_layout(weights, prefix), {}
     if layout is Layout.CASCADE:
         # A PointHead classifies by fc_seg; the conv_seg of its base class is of no use.

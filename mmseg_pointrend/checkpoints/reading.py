@@ -1,56 +1,92 @@
-"""Reading of pickled files as data: nothing in them runs."""
+"""Reading of checkpoints as data: nothing in them runs."""
 
 import pickle
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from ..errors import InputError
 
-_safe_globals_lock = threading.RLock()
+# Whether the innermost block of this thread trusts checkpoints; None outside of all blocks.
+_trust: ContextVar[bool | None] = ContextVar("trust", default=None)
+# PyTorch's own torch.load, once for each open block of any thread.
+_replaced: list[Callable] = []
+_lock = threading.RLock()
 
 
 class RefusedCheckpoint(InputError):
     """A checkpoint that would run code, which none needs to."""
 
 
-def read_data(
-    path: str | Path, trust: bool = False, map_location: str | torch.device = "cpu"
-) -> Any:
-    """Read what ``torch.save`` wrote, without running code that the file may carry.
+@contextmanager
+def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
+    """Have ``torch.load`` read files in this block without running code that they carry.
+
+    MMEngine by itself unpickles downloads, and in OneDL's distribution every file that cannot be
+    read as data, with all the code that may be in them. This covers ``load_from``, ``--resume``,
+    ``init_cfg`` and all other loading that ends in ``torch.load``. Other threads see no change.
 
     Args:
-        path (str | Path): The file.
         trust (bool): Whether to run the code all the same. Defaults to False.
-        map_location (str | torch.device): As of ``torch.load``. Defaults to 'cpu'.
 
     Raises:
-        InputError: If the file is missing, is no such file, or, as :class:`RefusedCheckpoint`, if
-            it asks for code to be run and is not trusted.
+        InputError: If a file is no checkpoint, or, as :class:`RefusedCheckpoint`, if it asks for
+            code to be run and is not trusted.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    token = _trust.set(trust)
+    with _lock:
+        _replaced.append(_replaced[0] if _replaced else torch.load)
+        torch.load = _load
+    try:
+        yield
+    finally:
+        with _lock:
+            own = _replaced.pop()
+            if not _replaced:
+                torch.load = own
+        _trust.reset(token)
+
+
+def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, with its weights under ``'state_dict'``.
+
+    Args:
+        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
+            address, whatever MMEngine's ``load_from`` takes.
+        trust (bool): Whether to run code that it may carry. Defaults to False.
+
+    Raises:
+        InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.
+    """
+    file = Path(path).expanduser()
+    is_address = "://" in str(path)
+    if not is_address and not file.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     try:
-        with _mmengine_globals():
-            return torch.load(path, map_location=map_location, weights_only=not trust)
-    except Exception as error:  # bytes that were never a pickle end in any error there is
-        code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
-        if code:
-            raise RefusedCheckpoint(
-                f"{path} is refused: reading it would run {code[1]}, and a checkpoint is data. If "
-                "you trust those who made it, pass --trust-checkpoint (in Python trust=True)."
-            ) from error
-        raise InputError(
-            f"{path} is not a whole checkpoint ({_reason(error)}); fetch or save it again."
-        ) from error
+        with checkpoints_as_data(trust):
+            if is_address:
+                checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+            else:
+                checkpoint = torch.load(file, "cpu")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}).") from error
+    if not isinstance(checkpoint, Mapping):
+        raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
+    checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
+    weights = checkpoint["state_dict"]
+    if not isinstance(weights, Mapping) or not any(isinstance(w, Tensor) for w in weights.values()):
+        raise InputError(f"{path} holds no weights; those of MMEngine lie under 'state_dict'.")
+    return checkpoint
 
 
 def trust_mmengine_checkpoints() -> None:
@@ -58,19 +94,49 @@ def trust_mmengine_checkpoints() -> None:
 
     Since PyTorch 2.6 it reads only tensors and classes that it was told to be harmless. MMEngine up
     to 0.10.7 does not tell it, and cannot read back its own checkpoints. Call this before
-    MMEngine's own functions load one, as ``init_model``; :func:`read_data` does without.
+    MMEngine's own functions load one, as ``init_model``.
     """
     torch.serialization.add_safe_globals(_harmless_globals())
 
 
+def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
+    """Stand for ``torch.load`` while there are blocks."""
+    own, trust = _replaced[0], _trust.get()
+    if trust is None:  # a thread without a block
+        return own(file, *args, **kwargs)
+    kwargs["weights_only"] = not trust
+    try:
+        with _lock, _mmengine_globals():
+            checkpoint = own(file, *args, **kwargs)
+    except Exception as error:  # bytes that were never a pickle end in any error there is
+        code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
+        if code:
+            raise RefusedCheckpoint(
+                f"{file} is refused: reading it would run {code[1]}, and a checkpoint is data. If "
+                "you trust those who made it, pass --trust-checkpoint (in Python trust=True)."
+            ) from error
+        raise InputError(
+            f"{file} is not a whole checkpoint ({type(error).__name__}); fetch or save it again."
+        ) from error
+    meta = checkpoint.get("meta") if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and not trust:
+        meta.pop("config", None)  # MMCV's; resuming runs it as Python to look for gpu_ids
+    return checkpoint
+
+
 @contextmanager
 def _mmengine_globals() -> Iterator[None]:
-    """Let ``torch.load`` read what MMEngine saves in the block."""
-    with _safe_globals_lock:  # PyTorch keeps one list for all threads
-        known = torch.serialization.get_safe_globals()
-        new = [item for item in _harmless_globals() if item not in known]
-        with torch.serialization.safe_globals(new):
-            yield
+    """Have PyTorch, which keeps one list for all threads, take what MMEngine saves for harmless."""
+    known = torch.serialization.get_safe_globals()
+    # OneDL's MMEngine allows getattr, by which a file reaches any function.
+    others = [item for item in known if item is not getattr]
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([*others, *_harmless_globals()])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
 
 
 def _harmless_globals() -> list:
@@ -94,9 +160,3 @@ def _history_buffer_method(owner: type, name: str) -> Any:
         # in the words that PyTorch has for what it refuses itself
         raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {name}")
     return getattr(owner, name)
-
-
-def _reason(error: Exception) -> str:
-    # Without PyTorch's advice, which is to switch the protection off.
-    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
-    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__

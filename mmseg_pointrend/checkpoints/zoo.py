@@ -1,13 +1,15 @@
 """The models of our zoo by their names: their configs, and weights where some are published."""
 
 import difflib
+import os
 import re
+from http.client import HTTPException
 from pathlib import Path
 
+import torch
 import yaml
 
 from ..errors import InputError
-from .loading import download
 
 PACKAGE = Path(__file__).parents[1]
 # Built packages carry the zoo in .mim; in the repository it lies beside the package.
@@ -36,14 +38,22 @@ def fetch_weights(name: str) -> Path:
     """Fetch the published weights of a model of the zoo, once, by its name; an InputError if there
     are none, or they cannot be fetched whole."""
     index = yaml.safe_load((ROOT / "model-index.yml").read_text())
-    models = [
-        model
-        for part in index["Import"]
-        for model in yaml.safe_load((ROOT / part).read_text())["Models"]
-    ]
-    url = {model["Name"]: model.get("Weights") for model in models}.get(name)
+    files = [yaml.safe_load((ROOT / part).read_text()) for part in index["Import"]]
+    urls = {model["Name"]: model.get("Weights") for file in files for model in file["Models"]}
+    url = urls.get(name)
     if url is None:
         raise InputError(f"{name}: no weights of it are published; name a checkpoint file.")
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if path.is_file():
+        return path
     # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
     digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-    return download(url, digits and digits[1])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The file appears under its name when all of it is there.
+        torch.hub.download_url_to_file(url, str(path), digits and digits[1], os.isatty(2))
+    except (OSError, HTTPException, RuntimeError) as error:  # the last for another SHA-256
+        raise InputError(
+            f"{url} cannot be downloaded to {path} ({error}); try again, or name a file."
+        ) from error
+    return path

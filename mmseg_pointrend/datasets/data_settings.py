@@ -1,12 +1,10 @@
 """Settings of data in a config that contradict each other or the files."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mmcv
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ..config import parts, type_name
 from ..errors import InputError
@@ -15,8 +13,6 @@ from .checked_loading import check_label_map, keeps_16_bits
 from .layout import dataset_settings, innermost_datasets, list_files
 
 IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
-# What MMCV's decoders are called in package registries.
-DECODER_PACKAGES = {"turbojpeg": "PyTurboJPEG", "tifffile": "tifffile", "pillow": "Pillow"}
 LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
 # Transforms that may give a crop another size.
 RESIZES = ("Albu", "Pad", "RandomChoiceResize", "RandomResize", "Resize", "ResizeToMultiple")
@@ -27,11 +23,8 @@ NUM_SAMPLES = 20
 def check_data_settings(
     cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
 ) -> None:
-    """Refuse a config whose data cannot be read or would be read wrongly.
-
-    Args:
-        cfg (Config): Config of a run.
-        loaders (Sequence[str]): Data loaders that the run uses. Defaults to those of training.
+    """Refuse a config whose data, in the loaders that a run uses, cannot be read or would be read
+    wrongly.
 
     Raises:
         InputError: If files are missing or hold something else than images and class indices, a
@@ -48,24 +41,20 @@ def check_data_settings(
                 check_decoder(step)
             _check_zero_label(dataset, steps, loader, zero_labels)
             _check_files(files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES], steps)
-    if isinstance(cfg.get("model"), dict):  # otherwise MMEngine says what is missing
-        if cfg.get("train_dataloader") and "train_dataloader" in loaders:
-            _check_padding(cfg)
-        _warn_of_scored_labels(cfg)
+    if "train_dataloader" in loaders and cfg.get("train_dataloader") and cfg.get("model"):
+        _check_padding(cfg)
 
 
 def check_decoder(step: dict) -> None:
     """Raise InputError if the ``imdecode_backend`` of a transform, given as config, is missing."""
-    decoder = step.get("imdecode_backend")
-    if decoder not in DECODER_PACKAGES:
+    decoder, before = step.get("imdecode_backend"), mmcv.image.io.imread_backend
+    if decoder is None:
         return
-    before = mmcv.image.io.imread_backend
     try:
         mmcv.use_backend(decoder)  # turbojpeg works only after this
-    except (ImportError, RuntimeError) as error:
+    except (AssertionError, ImportError, RuntimeError) as error:
         raise InputError(
-            f"imdecode_backend={decoder!r} cannot be used ({error}): pip install "
-            f"{DECODER_PACKAGES[decoder]}, or choose 'cv2'."
+            f"imdecode_backend={decoder!r} cannot be used: {error}. Install it, or choose 'cv2'."
         ) from error
     finally:
         mmcv.use_backend(before)
@@ -120,12 +109,10 @@ def _check_padding(cfg: Config) -> None:
     size, divisor = preprocessor.get("size"), preprocessor.get("size_divisor")
     crop = _crop_size(cfg.train_dataloader.dataset)
     wanted = f"{crop}, the crop_size of RandomCrop" if crop else "(height, width) of the crops"
-    if size is None and divisor is None:
-        raise InputError(f"{key} must have a size to train; set {key}.size={wanted}.")
-    if size is not None and divisor is not None:
+    if (size is None) == (divisor is None):
         raise InputError(
-            f"{key} must have size or size_divisor, got both, {size} and {divisor}; set "
-            f"{key}.size={wanted} and size_divisor=None (for tests: test_cfg.size_divisor)."
+            f"{key} must have either size or size_divisor to train, got size={size} and "
+            f"size_divisor={divisor}; set {key}.size={wanted}."
         )
     if size is not None and (isinstance(size, int) or tuple(size) != (crop or tuple(size))):
         raise InputError(
@@ -153,18 +140,3 @@ def _crop_size(dataset_cfg: dict) -> tuple[int, int] | None:
             if type_name(step) in RESIZES:
                 return None
     return None
-
-
-def _warn_of_scored_labels(cfg: Config) -> None:
-    heads = parts(cfg.model.get("decode_head")) or [{}]
-    ignored = heads[-1].get("ignore_index", 255)
-    for key in ("val_evaluator", "test_evaluator"):
-        for metric in parts(cfg.get(key)):
-            scored = metric.get("ignore_index", 255)
-            if type_name(metric) in ("IoUMetric", "BoundaryIoUMetric") and scored != ignored:
-                print_log(
-                    f"{key}: {type_name(metric)} has ignore_index={scored}, model.decode_head has "
-                    f"ignore_index={ignored}; to leave {ignored} out of the scores set it in both.",
-                    logger="current",
-                    level=logging.WARNING,
-                )

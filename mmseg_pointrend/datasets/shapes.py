@@ -9,7 +9,6 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..errors import InputError
 from .drawing import CLASSES, PALETTE, render_shapes
 
 
@@ -60,9 +59,6 @@ class ShapesDataset(BaseSegDataset):
         length (int): Number of images. Defaults to 1000.
         seed (int): Images with another seed are other images. At least 0. Defaults to 0.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` other than those about files.
-
-    Raises:
-        InputError: If a number is below its minimum.
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
@@ -72,10 +68,6 @@ class ShapesDataset(BaseSegDataset):
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.length, self.seed = length, seed
-        checks = (("size", min(self.size), 32), ("length", length, 1), ("seed", seed, 0))
-        for name, value, least in checks:
-            if value < least:
-                raise InputError(f"{name} must be at least {least}, got {value}.")
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -1,19 +1,15 @@
 """A hook that compares a model with its data."""
 
-import io
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import HOOKS
-from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints.fitting import bare_segmentor
@@ -30,13 +26,13 @@ MOSTLY_IGNORED = 0.95
 class DataCheckHook(Hook):
     """Compare a model with its data.
 
-    The number of classes and the losses are checked at the start, every label and the sizes of the
-    images of a batch on the way. One line says which classes never occurred: after 200 training
-    images (or as many as there are), after the first validation and after a test.
+    The number of classes and the losses are checked at the start, every label on the way. A
+    warning says which classes never occurred, with the likely cause: after 200 training images (or
+    as many as there are), after the first validation and after a test.
 
     Raises:
-        InputError: If one of these does not fit, or training has labels of one class at most and
-            the label files say why.
+        InputError: If the number of classes, a loss or a label does not fit the model, or the
+            images of a batch in validation or testing have several sizes.
     """
 
     def __init__(self) -> None:
@@ -58,8 +54,8 @@ class DataCheckHook(Hook):
         samples = data_batch["data_samples"]
         if isinstance(samples[0], Sequence):
             samples = samples[0]  # test-time augmentation: a batch for each view, labels alike
-        else:
-            _check_sizes(runner.model, data_batch.get("inputs", ()), f"{mode}_dataloader")
+        elif mode != "train":
+            _check_sizes(runner.model, data_batch.get("inputs", ()), mode)
         head = predicting_head(runner.model)
         statistics = self._labels.setdefault(
             mode, LabelStatistics(_num_labels(head), head.ignore_index)
@@ -67,10 +63,10 @@ class DataCheckHook(Hook):
         for sample in samples:
             if "gt_sem_seg" in sample:
                 statistics.add(sample.gt_sem_seg.data, sample)
-        if mode == "train" and statistics.num_images >= min(
-            NUM_IMAGES, len(runner.train_dataloader.dataset)
-        ):
-            self._report(runner.train_dataloader.dataset, mode)
+        if mode == "train":
+            dataset = runner.train_dataloader.dataset
+            if statistics.num_images >= min(NUM_IMAGES, len(dataset)):
+                self._report(dataset, mode)
 
     def after_val(self, runner: Runner) -> None:
         self._report(runner.val_dataloader.dataset, "val")
@@ -80,17 +76,13 @@ class DataCheckHook(Hook):
 
     def _report(self, dataset: BaseDataset, mode: str) -> None:
         statistics = self._labels.get(mode)
-        if statistics is None or statistics.is_reported or not statistics.num_images:
+        if statistics is None or statistics.is_reported:
             return
         statistics.is_reported = True
         problem = statistics.problem(dataset.metainfo.get("classes"))
-        if problem is None:
-            return
-        cause, is_certain = statistics.cause()
-        line = f"{mode}_dataloader: {problem}. {cause}"
-        if mode == "train" and is_certain:
-            raise InputError(line)
-        print_log(line, logger="current", level=logging.WARNING)
+        if problem is not None:
+            line = f"{mode}_dataloader: {problem}. {statistics.cause()}"
+            print_log(line, logger="current", level=logging.WARNING)
 
 
 class LabelStatistics:
@@ -102,7 +94,6 @@ class LabelStatistics:
         self._num_classes = num_classes
         self._ignore_index = ignore_index
         self._pixels = torch.zeros(max(num_classes, ignore_index + 1), dtype=torch.int64)
-        self._paths: list[str] = []
         self._reduces_zero_label = False
 
     def add(self, labels: Tensor, meta: dict) -> None:
@@ -120,64 +111,42 @@ class LabelStatistics:
             self.num_images += 1
             self._pixels += pixels
             self._reduces_zero_label = bool(meta.get("reduce_zero_label"))
-            if path and len(self._paths) < NUM_IMAGES:
-                self._paths.append(path)
 
     def problem(self, classes: Sequence[str] | None) -> str | None:
         """What is unusual about the labels so far; None if nothing is."""
-        scored = self._scored()
-        missing = [i for i, n in enumerate(scored) if n == 0 and i != self._ignore_index]
+        if not self.num_images:
+            return None
+        scored = self._pixels[: self._num_classes].clone()
+        if self._ignore_index < self._num_classes:
+            scored[self._ignore_index] = 0
         ignored = 1 - float(scored.sum() / self._pixels.sum())
         if ignored >= MOSTLY_IGNORED:
             return (
                 f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored "
                 f"(ignore_index={self._ignore_index})"
             )
-        if missing:
-            names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        missing = [i for i, n in enumerate(scored) if n == 0 and i != self._ignore_index]
+        names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]
+        if not names:
+            return None
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"in {self.num_images} images no pixel is of the class {', '.join(names[:5])}{more}"
+
+    def cause(self) -> str:
+        """The likely cause of the problem, with what to set."""
+        if self._reduces_zero_label:
             return (
-                f"in {self.num_images} images no pixel is of the class {', '.join(names[:5])}{more}"
+                "reduce_zero_label=True ignores 0 and makes 1 the first class; if 0 is a class, "
+                "set reduce_zero_label=False in the data set."
             )
-        return None
-
-    def cause(self) -> tuple[str, bool]:
-        """The likely cause of the problem with what to set, and whether training is pointless."""
-        count, classes_seen = self._num_classes, int((self._scored() > 0).sum())
-        # Where training seems pointless all files have to agree; elsewhere some show the cause.
-        values = self._values_in_files(NUM_IMAGES if classes_seen <= 1 else 20)
-        held = f"The label files hold {', '.join(map(str, values[:8]))}"
-        held += ", ..." if len(values) > 8 else ""
-        if not values:
-            return "Check the label files and how they are mapped to classes.", classes_seen == 0
-        if self._reduces_zero_label and max(set(values) - {255}, default=0) == count - 1:
+        ignored = self._ignore_index
+        if self._pixels[ignored]:
             return (
-                f"{held}, and reduce_zero_label=True ignores 0 and makes 1 the first class; set "
-                "reduce_zero_label=False in the data set."
-            ), classes_seen <= 1
-        if self._ignore_index in values and set(values) <= {0, self._ignore_index}:
-            return (
-                f"{held}, of which {self._ignore_index} is ignore_index; set value_map="
-                f"{{{self._ignore_index}: 1}} in LoadCheckedAnnotations, or save class indices."
-            ), classes_seen <= 1
-        return f"{held}; check that these are the indices of the classes.", classes_seen == 0
-
-    def _scored(self) -> Tensor:
-        """Pixels of each class, without those that are ignored."""
-        scored = self._pixels[: self._num_classes].clone()
-        if self._ignore_index < self._num_classes:
-            scored[self._ignore_index] = 0
-        return scored
-
-    def _values_in_files(self, num_files: int) -> list[int]:
-        values: set[int] = set()
-        for path in self._paths[:num_files]:
-            try:
-                with Image.open(io.BytesIO(fileio.get(path))) as labels:
-                    values.update(np.unique(labels).tolist())
-            except (OSError, ValueError):  # not a file that Pillow reads
-                return []
-        return sorted(values)
+                f"The label files hold {ignored}, which is ignore_index; if it is a class there, "
+                f"as in masks of 0 and {ignored}, set value_map={{{ignored}: 1}} in "
+                "LoadCheckedAnnotations."
+            )
+        return "Check that the label files hold the indices of the classes."
 
     def _wrong_label(self, label: int, path: str | None) -> InputError:
         count = self._num_classes
@@ -201,39 +170,24 @@ def _num_labels(head: nn.Module) -> int:
     return 2 if head.out_channels == 1 else head.num_classes
 
 
-def _check_sizes(model: nn.Module, images: Sequence[Tensor], loader: str) -> None:
-    """Refuse a batch that the preprocessor cannot stack."""
+def _check_sizes(model: nn.Module, images: Sequence[Tensor], mode: str) -> None:
     sizes = {tuple(image.shape[-2:]) for image in images}
-    preprocessor = bare_segmentor(model).data_preprocessor
-    if len(sizes) < 2 or not isinstance(preprocessor, SegDataPreProcessor):
-        return
-    found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
-    found = f"{loader}: images of a batch must have one size, got {found} (height x width)"
-    if loader != "train_dataloader":
-        raise InputError(f"{found}; set {loader}.batch_size=1.")
-    size = preprocessor.size
-    if size is not None and len({(max(h, size[0]), max(w, size[1])) for h, w in sizes}) > 1:
+    if len(sizes) > 1 and isinstance(bare_segmentor(model).data_preprocessor, SegDataPreProcessor):
+        found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
         raise InputError(
-            f"{found}, and model.data_preprocessor.size={tuple(size)} pads smaller ones only; add "
-            f"RandomCrop with crop_size={tuple(size)} to the pipeline."
+            f"{mode}_dataloader: images of a batch must have one size, got {found} (height x "
+            f"width); set {mode}_dataloader.batch_size=1."
         )
 
 
 def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
-    classes = dataset.metainfo.get("classes")
-    head = predicting_head(model)
-    expected = _num_labels(head)
+    classes, expected = dataset.metainfo.get("classes"), _num_labels(predicting_head(model))
     if classes is None or len(classes) == expected:
         return
     name = type(getattr(dataset, "dataset", dataset)).__name__
     names = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
-    if head.out_channels == 1:
-        raise InputError(
-            "The head has one channel, which tells background (0) and foreground (1) apart; "
-            f"{name} has {len(classes)} classes ({names}). Name both in its metainfo, or set "
-            "model.decode_head.out_channels."
-        )
     raise InputError(
         f"The head has {expected} classes, {name} has {len(classes)} ({names}). "
-        f"Set model.decode_head.num_classes={len(classes)} or choose another data set."
+        f"Set model.decode_head.num_classes={len(classes)} (out_channels=1 is for two classes, "
+        "background and foreground) or choose another data set."
     )

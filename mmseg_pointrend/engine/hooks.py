@@ -1,6 +1,6 @@
 """Hooks that stop a run before bad weights or a diverged loss can spoil it."""
 
-import math
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -69,14 +69,9 @@ class InvalidLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
     ) -> None:
-        # One transfer from the device for all of them, and one wait for it.
-        on_device = [value for value in outputs.values() if isinstance(value, torch.Tensor)]
-        device = on_device[0].device if on_device else "cpu"
-        values = [torch.as_tensor(value, device=device).float() for value in outputs.values()]
-        values = dict(zip(outputs, torch.stack(values).tolist(), strict=True))
-        invalid = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
+        invalid = [f"{name}={value}" for name, value in outputs.items() if not isfinite(value)]
         # The gradients of one process are in the weights of all, which rank 0 may be about to save.
-        found = torch.tensor([float(bool(invalid))])
+        found = torch.tensor(float(bool(invalid)))
         all_reduce(found, "max")
         if found:
             where = ", ".join(invalid) or "in another process"

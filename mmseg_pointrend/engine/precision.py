@@ -61,16 +61,9 @@ def set_type_and_layout(
 ) -> nn.Module:
     """Prepare a segmentor to predict in another floating-point type and memory format.
 
-    Batch norms that follow a convolution are folded into it before weights are rounded.
-
-    Args:
-        model (nn.Module): A segmentor, or a wrapper around it; changed in place.
-        dtype (torch.dtype): Type of weights and features. Statistics of the remaining batch norms
-            stay in float32. Defaults to float32.
-        channels_last (bool): Whether to use channels_last memory format. Defaults to False.
-
-    Returns:
-        nn.Module: ``model``, in eval mode; it takes float32 images as before.
+    Batch norms that follow a convolution are folded into it before weights are rounded; the others
+    stay in float32. The model, or a wrapper around it, is changed in place and returned, in eval
+    mode; it takes float32 images as before.
     """
     segmentor = bare_segmentor(model)
     fold_batch_norms(model.eval())

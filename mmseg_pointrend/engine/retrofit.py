@@ -14,7 +14,7 @@ from mmseg.models import SegDataPreProcessor
 from torch import nn
 
 from ..checkpoints.fitting import load_weights
-from ..checkpoints.loading import checkpoints_as_data
+from ..checkpoints.reading import checkpoints_as_data
 from ..config import type_name, with_own_import
 from ..errors import InputError
 from ..files import replacing

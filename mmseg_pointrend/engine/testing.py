@@ -1,27 +1,26 @@
 """Testing a trained model."""
 
-import os
-import tempfile
+from collections import Counter
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import mkdir_or_exist
 from mmseg.evaluation import IoUMetric
 
-from ..checkpoints.fitting import bare_segmentor, check_weights, read_checkpoint
-from ..checkpoints.loading import checkpoints_as_data
+from ..checkpoints.fitting import bare_segmentor, check_weights
+from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
 from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
-from ..files import check_writable
 from ..segmentors import use_label_segmentor
 from .alignment import warn_once_if_misaligned
 from .training import log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
-LABEL_METRICS = ("IoUMetric", "BoundaryIoUMetric", "CityscapesMetric")
+LABEL_METRICS = {"IoUMetric", "BoundaryIoUMetric", "CityscapesMetric"}
 
 
 def run_test(
@@ -37,21 +36,19 @@ def run_test(
     trust: bool = False,
     report: Hook | None = None,
 ) -> dict[str, float]:
-    """Score a checkpoint on the test set of a config.
+    """Score a checkpoint on the test set of a config, with the options of ``tools/test.py``.
 
     Args:
         cfg (Config): Config of the model and its data; changed in place.
         checkpoint (str): Checkpoint file.
-        out (str, optional): Folder for the predicted label maps, PNG files of class indices. Files
-            there are replaced when all predictions are made.
+        out (str, optional): Folder for the predicted label maps.
         show_dir (str, optional): Folder for images painted with prediction and truth.
-        tta (bool): Whether to average predictions over the config's ``tta_pipeline``.
-        logits (bool): Whether to keep the config's own segmentor where only labels are scored,
-            instead of asking a PointRend model for labels, which are the same.
+        tta (bool): Average predictions over the config's ``tta_pipeline``.
+        logits (bool): Keep the config's own segmentor where only labels are scored.
         dtype (str): Type to predict in, 'float32' or 'bfloat16'.
-        channels_last (bool): Whether to use channels_last memory format.
-        allow_partial (bool): Whether to go on if the checkpoint lacks weights.
-        trust (bool): Whether to run code that checkpoints carry.
+        channels_last (bool): channels_last memory format.
+        allow_partial (bool): Go on if the checkpoint lacks weights.
+        trust (bool): Run code that checkpoints carry.
         report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`.
 
     Returns:
@@ -63,17 +60,14 @@ def run_test(
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
     cfg.load_from, cfg.resume = checkpoint, False
-    for folder, option in ((cfg.work_dir, "--work-dir"), (out, "--out"), (show_dir, "--show-dir")):
-        if folder is not None:
-            check_writable(folder, option)
-    metrics = [type_name(metric) for metric in parts(cfg.get("test_evaluator"))]
+    metrics = {type_name(metric) for metric in parts(cfg.get("test_evaluator"))}
     if out is not None and "IoUMetric" not in metrics:
         raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
         _show_in(cfg, show_dir)
     if tta:
         _average_augmented(cfg)
-    elif not logits and set(metrics) <= {*LABEL_METRICS}:
+    elif not logits and metrics <= LABEL_METRICS:
         use_label_segmentor(cfg)
     if dtype != "float32" or channels_last:
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
@@ -84,24 +78,18 @@ def run_test(
     with checkpoints_as_data(trust):
         with misspelled_names():
             runner = Runner.from_cfg(cfg)
-            if report is not None:  # not by the config in the work dir, which others may test again
-                runner.register_hook(report)
-            dataset = runner.test_loop.dataloader.dataset
+            loop = runner.test_loop
+        # Not by the config in the work dir, which others may test again.
+        if report is not None:
+            runner.register_hook(report)
+        if out is not None:
+            _refuse_equal_names(loop.dataloader.dataset)
+            mkdir_or_exist(out)
+            next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
         log_missing_parts(runner, "test_dataloader")
         warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
-        if out is None:
-            return runner.test()
-        _refuse_equal_names(dataset, out)
-        # Each process of a distributed test writes the images that it has seen.
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as partial:
-            # Not by the config in the work dir, as the folder goes.
-            metrics = runner.test_loop.evaluator.metrics
-            next(m for m in metrics if isinstance(m, IoUMetric)).output_dir = partial
-            scores = runner.test()
-            for path in Path(partial).iterdir():
-                os.replace(path, Path(out) / path.name)
-        return scores
+        return runner.test()
 
 
 def _show_in(cfg: Config, folder: str) -> None:
@@ -121,15 +109,12 @@ def _average_augmented(cfg: Config) -> None:
     cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
-def _refuse_equal_names(dataset: BaseDataset, out: str) -> None:
+def _refuse_equal_names(dataset: BaseDataset) -> None:
     """Refuse images whose predictions IoUMetric would write to the same file."""
-    owners: dict[str, str] = {}
-    for index in range(len(dataset)):
-        image = dataset.get_data_info(index)["img_path"]
-        name = f"{Path(image).stem}.png"
-        if name in owners:
+    paths = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
+    for name, count in Counter(Path(path).stem for path in paths).items():
+        if count > 1:
             raise InputError(
-                f"{owners[name]} and {image} would both be written to {Path(out, name)}; test them "
-                "one after the other (test_dataloader.dataset.data_prefix) into different folders."
+                f"{count} images have the name {name}, by which --out names its files; test them "
+                "one after the other (test_dataloader.dataset.data_prefix) into other folders."
             )
-        owners[name] = image

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from ..checkpoints.fitting import load_weights
-from ..checkpoints.loading import checkpoints_as_data
+from ..checkpoints.reading import checkpoints_as_data
 from ..config import misspelled_names
 from ..engine.alignment import warn_once_if_misaligned
 from ..engine.precision import set_type_and_layout

@@ -54,5 +54,6 @@ def test_model(figures: Callable[..., dict], tiny_config: Path) -> None:
 
 def test_train(figures: Callable[..., dict], tiny_config: Path) -> None:
     rows = figures("train", "--config", tiny_config, "--height", 64, "--width", 64)
-    sides = ["ours", "retrofit", "coarse", "mmseg", "point head", "coarse + point head"]
+    sides = ["ours", "retrofit", "coarse", "mmseg", "point head", "checks"]
+    sides.append("coarse + point head")
     assert list(rows) == sides

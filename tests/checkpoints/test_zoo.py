@@ -120,13 +120,3 @@ def test_a_file_that_does_not_come_whole_is_not_kept(
 def test_a_model_without_published_weights_needs_a_checkpoint(published: Path) -> None:
     with pytest.raises(InputError, match="bare: no weights of it are published"):
         PointRendInferencer("bare")
-
-
-def test_another_file_of_that_name_is_fetched_again(
-    published: Path, server: Server, tmp_path: Path
-) -> None:
-    cached = tmp_path / "cache" / "checkpoints" / published.name
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"of somebody else")
-    assert zoo.fetch_weights("tiny").read_bytes() == published.read_bytes()
-    assert server.asked == 1

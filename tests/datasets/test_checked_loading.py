@@ -124,7 +124,7 @@ def test_labels_of_any_size_keep_their_shape(size: tuple[int, int], tmp_path: Pa
     [
         (np.zeros((4, 5, 3), np.uint8), "is a color image"),
         (np.full((4, 5), 258, np.uint16), "has the label 258"),
-        (np.zeros((4, 6), np.uint8), r"4x6 pixels .* x\.jpg has 4x5"),
+        (np.zeros((4, 6), np.uint8), r"shape \(4, 6\) .* x\.jpg has \(4, 5\)"),
     ],
 )
 def test_labels_that_are_none(tmp_path: Path, pixels: np.ndarray, message: str) -> None:

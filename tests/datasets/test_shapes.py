@@ -11,7 +11,6 @@ from mmseg.registry import DATASETS
 
 from mmseg_pointrend.datasets import ShapesDataset, render_shapes
 from mmseg_pointrend.datasets.shapes import ShapesBackend
-from mmseg_pointrend.errors import InputError
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../configs/_base_/datasets/shapes.py")
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
@@ -48,15 +47,6 @@ def test_indices_pickle_and_repeat() -> None:
     first, copy = dataset[1], pickle.loads(pickle.dumps(dataset))[1]
     assert torch.equal(first["inputs"], copy["inputs"])
     assert os.path.basename(first["data_samples"].img_path) == "shapes_seed0_000008.png"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(dict(size=8), "size"), (dict(length=0), "length"), (dict(seed=-1), "seed")],
-)
-def test_bad_settings(arguments: dict, message: str) -> None:
-    with pytest.raises(InputError, match=f"{message} must be at least"):
-        ShapesDataset(**arguments)
 
 
 def test_backend_refuses_other_names() -> None:

@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -11,7 +10,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
-from PIL import Image
 
 from mmseg_pointrend import DataCheckHook
 from mmseg_pointrend.engine import data_check
@@ -74,7 +72,7 @@ def test_one_channel_has_two_classes(tiny_model: ModelCfg) -> None:
         )
     )
     DataCheckHook().before_train(stub(model, ("no", "yes")))
-    with pytest.raises(InputError, match=r"one channel, .* has 1 classes \(yes\)\. Name both"):
+    with pytest.raises(InputError, match=r"has 2 classes, Images has 1 \(yes\)\. .*out_channels=1"):
         DataCheckHook().before_train(stub(model, ("yes",)))
 
 
@@ -140,49 +138,26 @@ def test_a_bad_label_stops_training_before_the_loss_sees_it(
     assert runner.iter == 0
 
 
-def label_file(path: Path, values: list[int]) -> str:
-    Image.fromarray(np.resize(np.array(values, dtype=np.uint8), (4, 6))).save(path)
-    return str(path)
-
-
 @pytest.mark.parametrize(
-    ("values", "reduces", "seen", "problem", "cause"),
+    ("labels", "reduces", "problem", "cause"),
     [
-        (
-            [0, 255],
-            False,
-            [0, 255],
-            r"no pixel is of the class disc \(1\)",
-            r"value_map=\{255: 1\}",
-        ),
-        ([0, 1], True, [255, 0], r"no pixel is of the class disc \(1\)", "reduce_zero_label=False"),
-        ([0, 7], False, [255, 255], "100.0 % of the pixels of 1 images are ignored", "hold 0, 7"),
+        ([0, 0, 255], False, r"no pixel is of the class disc \(1\)", r"value_map=\{255: 1\}"),
+        ([0, 0, 255], True, r"no pixel is of the class disc \(1\)", "reduce_zero_label=False"),
+        ([0, 0, 0], False, r"no pixel is of the class disc \(1\)", "Check that the label files"),
+        ([255, 255], False, "100.0 % of the pixels of 1 images are ignored", "value_map"),
     ],
 )
-def test_labels_that_vanish(
-    tmp_path: Path, values: list[int], reduces: bool, seen: list[int], problem: str, cause: str
-) -> None:
+def test_labels_that_vanish(labels: list[int], reduces: bool, problem: str, cause: str) -> None:
     statistics = LabelStatistics(2, 255)
-    path = label_file(tmp_path / "0.png", values)
-    meta = dict(seg_map_path=path, reduce_zero_label=reduces)
-    statistics.add(torch.tensor(seen), meta)
+    statistics.add(torch.tensor(labels), dict(reduce_zero_label=reduces))
     assert re.search(problem, statistics.problem(("ground", "disc")))
-    text, is_certain = statistics.cause()
-    assert re.search(cause, text)
-    assert is_certain
-    # Another file shows that the values have a meaning.
-    if not reduces:
-        statistics.add(
-            torch.tensor([0]), dict(meta, seg_map_path=label_file(tmp_path / "1.png", [0, 1]))
-        )
-        assert not statistics.cause()[1]
+    assert re.search(cause, statistics.cause())
 
 
-def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not(tmp_path: Path) -> None:
+def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not() -> None:
     statistics = LabelStatistics(3, 0)
     statistics.add(torch.tensor([0, 2]), {})
     assert statistics.problem(None) == "in 1 images no pixel is of the class 1"
-    assert not statistics.cause()[1]
     statistics.add(torch.tensor([1]), {})
     assert statistics.problem(None) is None
 
@@ -207,21 +182,6 @@ def test_the_report_comes_once(
     assert re.match(rf"{mode}_dataloader: in [46] images no pixel is of the class f \(5\)\.", line)
 
 
-def test_labels_that_make_training_pointless_stop_it(
-    tiny_model: ModelCfg, make_samples: MakeSamples, tmp_path: Path
-) -> None:
-    model = MODELS.build(tiny_model(num_classes=2))
-    runner = stub(model, ("ground", "disc"), num_images=1)
-    samples = make_samples(torch.tensor([[[0, 255]]]))
-    samples[0].set_metainfo(dict(seg_map_path=label_file(tmp_path / "0.png", [0, 255])))
-    data = dict(data_samples=samples)
-    with pytest.raises(InputError, match=r"^train_dataloader: .* \(1\)\. The label files hold"):
-        DataCheckHook().before_train_iter(runner, 0, data)
-    hook = DataCheckHook()
-    hook.before_val_iter(runner, 0, data)
-    hook.after_val(runner)
-
-
 def test_images_of_a_batch_have_one_size(tiny_model: ModelCfg, make_samples: MakeSamples) -> None:
     runner = stub(MODELS.build(tiny_model()), None)  # pads to 64x64
 
@@ -232,8 +192,6 @@ def test_images_of_a_batch_have_one_size(tiny_model: ModelCfg, make_samples: Mak
     hook = DataCheckHook()
     hook.before_train_iter(runner, 0, batch((64, 64), (50, 64), (9, 9)))
     hook.before_val_iter(runner, 0, batch((50, 64), (50, 64)))
-    with pytest.raises(InputError, match=r"got 50x64 and 70x64 .* RandomCrop .*\(64, 64\)"):
-        hook.before_train_iter(runner, 0, batch((70, 64), (50, 64)))
     for mode in ("val", "test"):
         with pytest.raises(InputError, match=rf"set {mode}_dataloader\.batch_size=1"):
             getattr(hook, f"before_{mode}_iter")(runner, 0, batch((64, 64), (50, 64)))

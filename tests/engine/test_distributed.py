@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,8 @@ def free_port() -> str:
 
 def one_of_two(rank: int, port: str, config: Path, checkpoint: Path, folder: Path) -> None:
     """What each process does; leaves its results in ``folder``."""
+    torch.set_num_threads(1)  # those of the process that it was forked from are not there
+    cv2.setNumThreads(0)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     distributed.init_process_group("gloo")
@@ -58,8 +61,11 @@ def two_processes(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """The folder of a run in two processes, and their results."""
     folder = tmp_path_factory.mktemp("two")
+    # forked, so that they need not import PyTorch again; CUDA does not survive that
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    arguments = (free_port(), tiny_config, checkpoint, folder)
     with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1"):
-        mp.spawn(one_of_two, (free_port(), tiny_config, checkpoint, folder), nprocs=2)
+        mp.start_processes(one_of_two, arguments, nprocs=2, start_method=method)
     return folder, [torch.load(folder / f"{rank}.pth", weights_only=False) for rank in (0, 1)]
 
 

@@ -39,6 +39,7 @@ def test_programs_ignore_them_by_name() -> None:
     assert [str(warning.message) for warning in caught] == ["Default is something else"]
 
 
+@pytest.mark.slow
 def test_importing_the_package_says_nothing() -> None:
     command = [sys.executable, "-c", "import mmseg_pointrend"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

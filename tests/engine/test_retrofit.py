@@ -12,7 +12,6 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_pointrend.checkpoints import loading
 from mmseg_pointrend.checkpoints.fitting import accept_misfits, read_checkpoint
 from mmseg_pointrend.engine.coarse_model import Level, Offer
 from mmseg_pointrend.engine.retrofit import choose_levels, write_recipe
@@ -640,7 +639,10 @@ def test_the_result_is_a_model_like_any_other(
 def test_the_checkpoint_may_lie_on_the_web(
     coarse_config: Path, coarse_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "download", lambda address: coarse_checkpoint)
+    def fetch(address: str, **kwargs: object) -> dict:
+        return torch.load(coarse_checkpoint)
+
+    monkeypatch.setattr("mmengine.runner.checkpoint.load_url", fetch)
     address = "https://example.org/my.pth"
     write_recipe(coarse_config, address, tmp_path / "new.py")
     assert Config.fromfile(tmp_path / "new.py").load_from == address

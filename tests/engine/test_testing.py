@@ -122,25 +122,6 @@ def test_a_checkpoint_that_lacks_weights_is_refused_unless_allowed(
     assert (out / MASKS[0]).read_bytes() != b"old"
 
 
-def test_a_test_that_breaks_off_leaves_the_old_label_maps(
-    cfg: Config, checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset_type = DATASETS.get("ShapesDataset")
-    read = dataset_type.__getitem__
-
-    def spoiled(dataset: object, index: int) -> dict:
-        item = read(dataset, index)
-        if index == 1:
-            item["data_samples"].gt_sem_seg.data[0, 0, 0] = 99
-        return item
-
-    monkeypatch.setattr(dataset_type, "__getitem__", spoiled)
-    with pytest.raises(InputError, match="has the label 99"):
-        run_test(cfg, str(checkpoint), out=str(out))
-    assert [path.name for path in out.iterdir()] == MASKS[:1]
-    assert (out / MASKS[0]).read_bytes() == b"old"
-
-
 def test_images_of_one_name_are_refused(
     cfg: Config, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,11 +129,11 @@ def test_images_of_one_name_are_refused(
     monkeypatch.setattr(
         DATASETS.get("ShapesDataset"),
         "get_data_info",
-        lambda self, index: dict(img_path=f"{index}/frame.jpg"),
+        lambda self, index: dict(img_path=f"shapes://{index}/frame.jpg"),
     )
-    with pytest.raises(InputError, match=r"0/frame\.jpg and 1/frame\.jpg would both .*frame\.png"):
+    with pytest.raises(InputError, match="2 images have the name frame"):
         run_test(cfg, str(checkpoint), out=str(tmp_path / "out"))
-    assert not any((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -184,7 +165,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(
 ) -> None:
     path = tmp_path / "file"
     path.write_text("kept")
-    with pytest.raises(InputError, match=rf"file: nothing can be .* choose another --{option[:3]}"):
+    with pytest.raises(OSError, match="/file"):
         run_test(cfg, str(checkpoint), **{option: str(path)})
     assert path.read_text() == "kept"
 

@@ -334,7 +334,10 @@ def evaluate_on_rank(rank, store, queue):
 
 
 def test_distributed_evaluation_equals_one_process(tmp_path):
-    queue = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(evaluate_on_rank, (tmp_path / "store", queue), nprocs=2)
+    # forked, so that they need not import PyTorch again; CUDA does not survive that
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    queue = mp.get_context(method).SimpleQueue()
+    arguments = (tmp_path / "store", queue)
+    mp.start_processes(evaluate_on_rank, arguments, nprocs=2, start_method=method)
     expected = evaluate(random_pairs(), 3)
     assert [queue.get() for _ in range(4)] == [expected] * 4

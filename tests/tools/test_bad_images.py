@@ -1,7 +1,6 @@
 """What ``tools/predict.py`` makes of images, paths and arguments that nobody checked.
 
-The tables of docs/bad-input.md, "Images and paths", row by row: a mask of the image's own size, or
-one line that names what is wrong; never a traceback.
+A mask of the image's own size, or one line that names what is wrong; never a traceback.
 """
 
 import os

@@ -86,6 +86,15 @@ def test_conversion_to_where_nothing_can_be_written(
     line(error)
 
 
+def test_a_work_dir_where_nothing_can_be_written(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(SystemExit, match=r"Not a directory: .*file/run") as error:
+        run_tool("train", tiny_config, "--work-dir", "file/run")
+    line(error)
+
+
 def write_data(root: Path) -> None:
     """A data set of one image a split, and camvid.py, which trains on it."""
     rng = np.random.default_rng(0)

@@ -75,15 +75,17 @@ def test_files_that_are_missing_are_named_in_one_line(
 
 
 def test_a_broken_image_is_named_and_the_status_is_1(
-    tiny_config: Path, checkpoint: Path, photo: Path, tmp_path: Path
+    run_tool: Tool,
+    tiny_config: Path,
+    checkpoint: Path,
+    photo: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (photo.parent / "broken.png").write_bytes(photo.read_bytes()[:100])
-    command = [sys.executable, TOOL, tiny_config, checkpoint, photo.parent, "--out", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "broken.png" in done.stderr
-    assert "1 of the images failed" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit, match="1 of the images failed"):  # a message: status 1
+        run_tool("predict", tiny_config, checkpoint, photo.parent, "--out", "out")
+    assert "broken.png" in capfd.readouterr().err
     assert names(tmp_path / "out") == {"photo.png", "photo_overlay.jpg"}
 
 

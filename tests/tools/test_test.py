@@ -54,5 +54,5 @@ def test_missing_data_are_named_in_one_line(
     run_tool: Tool, checkpoint: Path, tmp_path: Path
 ) -> None:
     camvid = Path(__file__).parents[2] / "configs" / "pointrend_r18_camvid.py"
-    with pytest.raises(SystemExit, match=r"^error: CamVidDataset: not found: .*data/camvid"):
+    with pytest.raises(SystemExit, match=r"^error: CamVidDataset finds no files .*data/camvid"):
         run_tool("test", camvid, checkpoint)

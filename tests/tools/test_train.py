@@ -102,8 +102,8 @@ def test_missing_data_are_named_in_one_line(run_tool: Tool, tmp_path: Path, name
     with pytest.raises(SystemExit) as error:
         run_tool("train", CONFIGS / f"{name}.py")
     message = one_line(error)
-    assert str(tmp_path / "data" / name.rpartition("_")[2]) in message
-    assert "https://" in message
+    for part in (str(tmp_path), f"data/{name.rpartition('_')[2]}", "https://"):
+        assert part in message
     assert not (tmp_path / "work_dirs").exists()
 
 

@@ -1,4 +1,5 @@
 import random
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,58 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import get_file_backend
 from mmengine.logging import MessageHub
+from mmengine.runner import save_checkpoint
 from torch.utils.data import DataLoader, Dataset
 
-from mmseg_pointrend import IterationSeedHook
+from mmseg_pointrend import IterationSeedHook, WholeFileBackend
 from mmseg_pointrend.checkpoints.fitting import read_checkpoint
-from mmseg_pointrend.engine.seeding import seed_everything
+from mmseg_pointrend.config import read_config
+from mmseg_pointrend.engine.resuming import seed_everything
+from mmseg_pointrend.errors import InputError
+from mmseg_pointrend.files import replacing
 
 Tool = Callable[..., None]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_mmengine_writes_checkpoints_with_it(tiny_config: Path, tmp_path: Path) -> None:
+    args = read_config(tiny_config).default_hooks.checkpoint.backend_args
+    assert isinstance(get_file_backend(str(tmp_path), backend_args=args), WholeFileBackend)
+    path = tmp_path / "folder" / "iter_1.pth"
+    save_checkpoint(dict(state_dict=dict(w=torch.ones(2))), str(path), backend_args=args)
+    assert torch.load(path)["state_dict"]["w"].tolist() == [1, 1]
+    assert files(path.parent) == ["iter_1.pth"]
+
+
+def test_what_a_kill_has_left_is_replaced(tmp_path: Path) -> None:
+    path, partials = tmp_path / "iter_1.pth", set()
+    for _ in range(2):
+        with replacing(path) as partial:
+            partials.add(partial)
+    (left,) = partials
+    left.write_bytes(b"half of an earlier one, which was longer")
+    WholeFileBackend().put(b"new", path)
+    assert (tmp_path / "iter_1.pth").read_bytes() == b"new"
+    assert files(tmp_path) == ["iter_1.pth"]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "iter_1.pth"
+    WholeFileBackend().put(b"old", path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"iter_1\.pth: cannot be written \(File too large\)"):
+            WholeFileBackend().put(bytes(2**21), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["iter_1.pth"]
 
 
 class RandomNumbers(Dataset):
@@ -86,14 +131,13 @@ def test_large_seeds_are_accepted() -> None:
     assert torch.rand(()) == value
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_run_is_that_of_an_uninterrupted_one(
-    run_tool: Tool, tiny_config: Path, tmp_path: Path, num_workers: int
+    run_tool: Tool, tiny_config: Path, tmp_path: Path
 ) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     options = (
         "--cfg-options",
-        f"train_dataloader.num_workers={num_workers}",
+        "train_dataloader.num_workers=1",
         "train_cfg.max_iters=4",
         "train_cfg.val_interval=3",
         "default_hooks.checkpoint.interval=2",

@@ -1,20 +1,47 @@
-"""Random numbers of a training run that depend on the iteration and not on what ran before."""
+"""Runs that are killed and resumed: whole checkpoints, and a random state for each iteration."""
 
+import os
 import random
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.utils.data import Dataset, get_worker_info
 
+from ..files import replacing
+
 # What is drawn with a seed: numbers of different kinds must not repeat each other.
 BATCH, STEP = 0, 1
+
+
+@register_backend("whole")
+class WholeFileBackend(LocalBackend):
+    """The local disk, where a file is replaced at once or not at all.
+
+    MMEngine's own backend writes in place, and a run that is killed meanwhile leaves half a
+    checkpoint. For MMEngine's ``CheckpointHook``:
+
+        default_hooks = dict(checkpoint=dict(backend_args=dict(backend="whole")))
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file beside its place and move it there once it is on the disk.
+
+        Raises:
+            InputError: If it cannot be written; what was there stays.
+        """
+        with replacing(Path(filepath)) as partial, partial.open("wb") as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @HOOKS.register_module()
