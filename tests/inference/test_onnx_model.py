@@ -199,8 +199,7 @@ def test_refuses_arrays_that_are_no_images(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(device="tpu"), "must be 'cpu', 'cuda' or 'cuda:N'"),
-        (dict(device="cuda:x"), "must be 'cpu', 'cuda' or 'cuda:N'"),
+        (dict(device="tpu"), "this ONNX Runtime has .*CPU"),
     ],
 )
 def test_refuses_settings(write_model: Callable[..., Path], settings: dict, message: str) -> None:
