@@ -1,7 +1,6 @@
 """Predicting files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,19 +30,10 @@ def predict_files(
     """Predict image files and videos, and write the masks.
 
     Writes for each image NAME.png, a palette PNG of class indices at the image's own size, and
-    NAME_overlay.jpg; images found in a folder keep their place below it. Of a video it writes a
-    mask for each frame, NAME/000000.png and so on.
-
-    Args:
-        inferencer (PointRendInferencer): The model.
-        inputs (Iterable[str]): Files, folders or glob patterns.
-        out (str | Path): Folder to write to. Nothing is written outside of it.
-        show_points (bool): Whether to write NAME_points.png too, the steps of the rendering and
-            their points. Defaults to False.
-        batch_size (int): Images that are read, and those of one size predicted, together. Defaults
-            to 1.
-        tiling (Tiling, optional): How to cut images that are too large to be predicted at once.
-            Instead of the other files NAME.tif is written, tile by tile. Defaults to None.
+    NAME_overlay.jpg; with ``show_points`` NAME_points.png too, the steps of the rendering and their
+    points; with a ``tiling`` NAME.tif alone, tile by tile. Images found in a folder keep their
+    place below it. Of a video it writes a mask for each frame, NAME/000000.png and so on. Nothing
+    is written outside of ``out``.
 
     Returns:
         list[str]: A message for each image that failed; the others are done all the same.
@@ -78,10 +68,9 @@ def predict_files(
         else:
             _predict_images(inferencer, batch, show_points)
 
-    images = iter([job for job in jobs if not is_video(job[0])])
+    images = [job for job in jobs if not is_video(job[0])]
     batches = [[video] for video in videos]
-    while batch := [*islice(images, batch_size)]:
-        batches.append(batch)
+    batches += [images[k : k + batch_size] for k in range(0, len(images), batch_size)]
     failures = []
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("predicting", total=len(jobs))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..inference.images import write_picture
 from .pictures import (
     BROKEN,
     ERROR_COLORS,
@@ -18,7 +19,6 @@ from .pictures import (
     point_map,
     telling_window,
     write_map,
-    write_photo,
 )
 from .scores import BOUNDARY, WHOLE, Scorer, pooled_iou
 
@@ -97,12 +97,12 @@ def write_pictures(
     def path(name: str) -> Path:
         return folder / f"{entry.stem}-{name}"
 
-    write_photo(path("photo.jpg"), photo)
+    write_picture(path("photo.jpg"), photo)
     for k, labels in enumerate(maps):
         write_map(path(f"labels{k}.png"), labels, palette)
     for k, other in enumerate(maps[:-1]):
         pair = (other, maps[-1])
-        write_photo(path(f"crop{k}.jpg"), crops_of(photo, pair, palette, entry.windows[k]))
+        write_picture(path(f"crop{k}.jpg"), crops_of(photo, pair, palette, entry.windows[k]))
         if truth is not None:
             errors = error_map(truth, *pair, ignore_index)
             write_map(path(f"errors{k}.png"), errors, ERROR_COLORS)

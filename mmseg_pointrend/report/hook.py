@@ -92,7 +92,7 @@ class ReportHook(Hook):
 
         num_classes = 2 if self.model.out_channels == 1 else self.model.num_classes
         self.classes = [str(name) for name in dataset.metainfo.get("classes") or range(num_classes)]
-        self.palette = dataset.metainfo.get("palette") or []
+        self.palette = (dataset.metainfo.get("palette") or [])[: len(self.classes)]
         if len(self.palette) < len(self.classes):
             self.palette = np.random.default_rng(0).integers(40, 256, (len(self.classes), 3))
         self.scorer = Scorer(self.classes, _boundary_metric(runner))

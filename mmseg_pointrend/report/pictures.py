@@ -62,11 +62,6 @@ def crops_of(
     return np.hstack(crops)
 
 
-def write_photo(path: Path, image: np.ndarray) -> None:
-    """Write a BGR image as JPEG."""
-    Image.fromarray(image[..., ::-1]).save(path, quality=85, optimize=True)
-
-
 def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
     """Write a label map as PNG; labels without a color become transparent."""
     known = (labels >= 0) & (labels < len(palette))

@@ -1,6 +1,4 @@
 import io
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -107,59 +105,6 @@ def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
     write_picture(tmp_path / "image.jpg", image)
     difference = read_image(tmp_path / "image.jpg").astype(int) - image
     assert np.abs(difference).mean() < 12
-
-
-Write = Callable[[Path, np.ndarray], None]
-WRITERS = {
-    "label.png": lambda path, image: write_label_png(path, image[..., 0] % 3, PALETTE),
-    "image.png": write_picture,
-    "image.jpg": write_picture,
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_new_version_replaces_the_old_one(tmp_path: Path, image: np.ndarray, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"old")
-    WRITERS[name](path, image)
-    assert read_image(path).shape == image.shape
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("failing", ["write", "replace"])
-def test_a_new_version_that_fails_leaves_the_old_one(
-    tmp_path: Path, image: np.ndarray, name: str, failing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"old")
-
-    def half(_image: Image.Image, target: Path, *_args: object, **_kwargs: object) -> None:
-        with open(target, "wb") as file:
-            file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    def refuse(*_args: object) -> None:
-        raise OSError(13, "Permission denied")
-
-    if failing == "write":
-        monkeypatch.setattr(Image.Image, "save", half)
-    else:
-        monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(InputError, match=f"{name}: cannot be written"):
-        WRITERS[name](path, image)
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(
-    tmp_path: Path, image: np.ndarray, name: str
-) -> None:
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(InputError, match=name):
-        WRITERS[name](tmp_path / "out" / name, image)
 
 
 def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
