@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.inference.overlay import overlay
+from mmseg_pointrend.inference.images import overlay
 
 IGNORED = 255
 
@@ -75,7 +75,7 @@ def main() -> None:
                 key, _, value = setting.partition("=")
                 overrides[key] = None if value == "None" else int(value)
             inferencer = PointRendInferencer(config, checkpoint, overrides=overrides)
-            columns[title] = inferencer([args.image], progress=False)[0].labels
+            columns[title] = inferencer([args.image])[0].labels
         image = cv2.imread(args.image)
         if args.truth:
             truth = cv2.imread(args.truth, cv2.IMREAD_UNCHANGED).astype(np.int64)

@@ -64,9 +64,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--channels-last", action="store_true", help="lay out features pixel by pixel"
     )
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the network first, which takes minutes"
-    )
     add_checkpoint_options(parser)
     add_override_option(parser)
     return parser.parse_args()
@@ -95,7 +92,6 @@ def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
         device=args.device,
         dtype=args.dtype,
         channels_last=args.channels_last,
-        compile=args.compile,
         allow_partial=args.allow_partial,
         trust_checkpoint=args.trust_checkpoint,
         overrides=args.cfg_options,

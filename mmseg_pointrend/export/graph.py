@@ -6,13 +6,12 @@ from typing import NamedTuple
 import torch
 from mmengine.config import Config
 from mmseg.models import EncoderDecoder
-from mmseg.models.data_preprocessor import SegDataPreProcessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import type_name
 from ..errors import InputError
-from ..inference.image_pipeline import loading_obstacle, steps_after_loading
+from ..inference.image_pipeline import loading_obstacle, split_pipeline
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
@@ -47,13 +46,7 @@ class Resize(NamedTuple):
 class PixelGraph(nn.Module):
     """From pixels to labels: what the test pipeline, the data preprocessor and the model do.
 
-    Args:
-        model (EncoderDecoder): A segmentor that predicts whole images.
-        resize (Resize, optional): How its test pipeline resizes images. Defaults to None: not.
-        logits (bool): Whether to return the logits too. Defaults to False.
-
-    Raises:
-        InputError: If the model does what a graph cannot express.
+    Raises an InputError if the model does what a graph cannot express.
     """
 
     def __init__(
@@ -61,11 +54,8 @@ class PixelGraph(nn.Module):
     ) -> None:
         super().__init__()
         preprocessor = model.data_preprocessor
-        for part, kind in ((model, EncoderDecoder), (preprocessor, SegDataPreProcessor)):
-            if not isinstance(part, kind):
-                raise InputError(
-                    f"An export needs a model with {kind.__name__}, got {type(part).__name__}."
-                )
+        if not isinstance(model, EncoderDecoder):
+            raise InputError(f"An export needs an EncoderDecoder, got {type(model).__name__}.")
         if model.test_cfg.get("mode", "whole") != "whole":
             raise InputError(
                 f"model.test_cfg.mode must be 'whole' for an export, got {model.test_cfg.mode!r}; "
@@ -79,15 +69,8 @@ class PixelGraph(nn.Module):
         self.model, self.resize, self.logits = model, resize, logits
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Segment images.
-
-        Args:
-            images (Tensor): RGB images, (B, 3, H, W), uint8.
-
-        Returns:
-            Tensor | tuple[Tensor, Tensor]: Labels, (B, H, W), int64; with ``logits`` also the
-            logits, (B, C, H, W), float32.
-        """
+        """Labels, (B, H, W), int64, of RGB images, (B, 3, H, W), uint8; with ``logits`` also
+        these, (B, C, H, W), float32."""
         pixels = images.float()
         if self.resize is not None:
             pixels = self.resize.resized(pixels)
@@ -122,9 +105,7 @@ class PixelGraph(nn.Module):
 def resize_of(cfg: Config) -> Resize | None:
     """How the test pipeline of a config resizes images; None if it does not.
 
-    Raises:
-        InputError: If it loads other images than colored ones of 8 bits, or does more than to load,
-            resize once and pack them.
+    Raises an InputError if it does what a graph cannot express.
     """
     if obstacle := loading_obstacle(cfg):
         raise InputError(
@@ -132,7 +113,7 @@ def resize_of(cfg: Config) -> Resize | None:
             f"{obstacle}, which may give others; tools/predict.py reads them with the checkpoint."
         )
     found = None
-    for step in steps_after_loading(cfg):
+    for step in split_pipeline(cfg)[1]:
         kind = type_name(step)
         if kind == "Resize" and "scale" in step and found is None:
             scale = step["scale"]

@@ -18,8 +18,6 @@ from .trace import one_line, trace
 
 # The oldest that the exporter writes; whatever runs ONNX today runs it.
 OPSET = 18
-# Protocol buffers, the format of ONNX files, cannot be larger.
-MAX_BYTES = 2**31 - 2**20
 # Operators whose results have sizes that are not known when a graph is compiled.
 DYNAMIC_OPERATORS = {"NonZero", "Loop", "If", "Shape"}
 
@@ -76,11 +74,6 @@ def export_model(
         raise InputError(f"size must be two integers >= 1, got {size}.")
     model = TorchModel(cfg, weights, device="cpu", allow_partial=allow_partial, trust=trust)
     graph = PixelGraph(model.model.requires_grad_(False), resize, logits).eval()
-    num_bytes = sum(weight.nbytes for weight in graph.state_dict().values())
-    if num_bytes > MAX_BYTES:
-        raise InputError(
-            f"The weights must be smaller than the 2 GiB of an ONNX file, got {num_bytes} bytes."
-        )
     program = trace(graph, size)
     with one_line("torch.onnx.export"):
         onnx = torch.onnx.export(

@@ -15,7 +15,6 @@ from torch.export import Dim, ExportedProgram
 from ..decode_head import PointRendHead
 from ..errors import InputError
 from ..rendering import DenseRenderer
-from ..rendering.subdivision import Subdivision
 from .graph import PixelGraph
 
 # A batch and sizes that no number in a network equals, so that none is taken for a constant; odd
@@ -23,8 +22,6 @@ from .graph import PixelGraph
 EXAMPLE = (2, 3, 201, 329)
 # Another input, which the graph made with EXAMPLE must take.
 OTHER = (1, 3, 109, 75)
-# Images whose sizes leave all kinds of remainders when a backbone halves them.
-PROBES = ((256, 256), (257, 271), (240, 249))
 # Largest K of TensorRT's TopK.
 MAX_TOPK = 3840
 
@@ -91,26 +88,11 @@ def fixed_steps(graph: PixelGraph) -> Iterator[None]:
             f"scale_factor must be a whole number for an export, got {own.scale_factor}; set "
             "--cfg-options model.decode_head.renderer.scale_factor=2."
         )
-    head.renderer.subdivision = replace(own, steps_needed=_count_steps(graph, own))
-    try:
+    inputs = graph.prepare(torch.zeros(1, *EXAMPLE[1:]))
+    coarse = head.coarse_logits(graph.model.extract_feat(inputs))
+    count = len(own.sizes(coarse.shape[-2:], inputs.shape[-2:]))
+    with patch.object(head.renderer, "subdivision", replace(own, steps_needed=count)):
         yield
-    finally:
-        head.renderer.subdivision = own
-
-
-def _count_steps(graph: PixelGraph, subdivision: Subdivision) -> int:
-    counts = set()
-    for probe in PROBES:
-        inputs = graph.prepare(torch.zeros(1, 3, *probe))
-        with torch.no_grad():
-            coarse = graph.model.decode_head.coarse_logits(graph.model.extract_feat(inputs))
-        counts.add(len(subdivision.sizes(coarse.shape[-2:], inputs.shape[-2:])))
-    if len(counts) > 1:
-        raise InputError(
-            f"The number of rendering steps depends on the image's size ({sorted(counts)}), which "
-            f"a graph cannot; set model.decode_head.renderer.subdivision_steps={max(counts)}."
-        )
-    return counts.pop()
 
 
 @contextmanager

@@ -25,17 +25,12 @@ class ImagePipeline:
     """The test pipeline of a config, for images that have no labels.
 
     Files go through the config's own loading steps. Arrays take the place of what these give, as in
-    MMSegmentation's ``inference_model``. All other steps follow, without those that load labels.
-
-    Args:
-        cfg (Config): A config with a ``test_dataloader``.
+    MMSegmentation's ``inference_model``. Steps that load labels are left out.
 
     Attributes:
         suffix (str): The suffix of the data set's images, such as '.npy'; '' if it names none.
-        obstacle (str | None): What loads other images than BGR ones, (H, W, 3), uint8, if anything
-            does.
-        is_bgr (bool): Whether the first three channels are blue, green and red rather than red,
-            green and blue.
+        obstacle (str | None): See :func:`loading_obstacle`.
+        is_bgr (bool): Whether channels come as OpenCV has them: blue, green, red.
 
     Raises:
         InputError: If there is no pipeline, or a decoder that it names is not installed.
@@ -43,7 +38,7 @@ class ImagePipeline:
 
     def __init__(self, cfg: Config) -> None:
         init_default_scope(cfg.get("default_scope", "mmseg"))
-        loading, after = _split(cfg)
+        loading, after = split_pipeline(cfg)
         loading = loading or [dict(type="LoadImageFromFile")]
         for step in loading:
             check_decoder(step)
@@ -61,22 +56,12 @@ class ImagePipeline:
             for step in loading
         )
 
-    def __call__(self, image: str | Path | np.ndarray) -> dict:
-        """Load and prepare an image: ``inputs``, (C, H, W), and ``data_samples``."""
-        return self.prepare(self.load(image))
-
     def load(self, image: str | Path | np.ndarray) -> dict:
         """Run the loading steps on a file, or let an array stand for what they give.
 
-        Args:
-            image (str | Path | np.ndarray): A file, or an array: (H, W, 3), BGR, uint8, or with an
-                :attr:`obstacle` (H, W) or (H, W, C).
-
-        Returns:
-            dict: What the steps give, ``img`` among it; for :meth:`prepare`.
-
-        Raises:
-            InputError: If the file cannot be read, or the array is no such image.
+        An array is (H, W, 3), BGR, uint8, or with an :attr:`obstacle` (H, W) or (H, W, C). Returns
+        what the steps give, ``img`` among it. Raises an InputError if the file cannot be read, or
+        the array is no such image.
         """
         if isinstance(image, str | Path):
             return self._load_file(image)
@@ -87,12 +72,8 @@ class ImagePipeline:
             raise InputError(f"An image must be an array (H, W) or (H, W, C), got {found}.")
         return self._take({"img": image, "seg_fields": []})
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """The pixels of a file as the loading steps give them, (H, W) or (H, W, C)."""
-        return self.load(path)["img"]
-
     def prepare(self, loaded: dict) -> dict:
-        """Run the other steps on a copy of what :meth:`load` has given, for what a call returns."""
+        """From what :meth:`load` gives, ``inputs``, (C, H, W), and ``data_samples``."""
         results = {**loaded}
         for step in self._after:
             results = step(results)
@@ -108,13 +89,6 @@ class ImagePipeline:
             name = type(step).__name__
             try:
                 results = step(results)
-            except ImportError as error:
-                raise InputError(f"{path}: {name} needs a missing package ({error}).") from error
-            except KeyError as error:
-                raise InputError(
-                    f"{path}: {name} needs {error}, which a file alone does not give; give its "
-                    "result as an array, or use tools/test.py."
-                ) from error
             except (AttributeError, NameError, MemoryError, InputError):
                 raise  # no fault of the file
             except Exception as error:  # decoders have dozens of their own
@@ -132,14 +106,10 @@ def tested_dataset(cfg: Config) -> dict:
     return next(innermost_datasets(cfg.test_dataloader.dataset))
 
 
-def steps_after_loading(cfg: Config) -> list[dict]:
-    """Configs of the steps of a test pipeline behind those that load files."""
-    return _split(cfg)[1]
-
-
 def loading_obstacle(cfg: Config) -> str | None:
-    """What in a test pipeline loads other images than colored ones of 8 bits, if anything does."""
-    for number, step in enumerate(_split(cfg)[0]):
+    """What in a test pipeline loads other images than BGR ones, (H, W, 3), uint8; None if nothing
+    does."""
+    for number, step in enumerate(split_pipeline(cfg)[0]):
         if type_name(step) not in IMAGE_LOADERS or number:
             return type_name(step)
         for key, plain in (("color_type", ("color",)), ("imdecode_backend", PLAIN_DECODERS)):
@@ -148,7 +118,7 @@ def loading_obstacle(cfg: Config) -> str | None:
     return None
 
 
-def _split(cfg: Config) -> tuple[list[dict], list[dict]]:
+def split_pipeline(cfg: Config) -> tuple[list[dict], list[dict]]:
     """The steps of a test pipeline up to the last that loads, and the others; none for labels."""
     pipeline = tested_dataset(cfg).get("pipeline")
     if pipeline is None:

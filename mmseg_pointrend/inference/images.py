@@ -11,8 +11,7 @@ from PIL import Image
 from ..errors import InputError
 from ..files import check_image, replacing
 
-# What to do with the images that people try most.
-PILLOW = "Of Pillow's images take np.asarray(image.convert('RGB'))[..., ::-1]."
+VOID_COLOR = (0, 0, 0)
 
 
 @dataclass
@@ -22,24 +21,18 @@ class Segmentation:
     Attributes:
         labels (np.ndarray): Class indices, (H, W), int64.
         logits (np.ndarray, optional): Logits, (C, H, W), float32, where they were asked for.
-        points (list[np.ndarray], optional): The points of each rendering step, (N, 2), float32,
-            (x, y) in [0, 1] over the image, where they were asked for.
     """
 
     labels: np.ndarray
     logits: np.ndarray | None = None
-    points: list[np.ndarray] | None = None
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as OpenCV and MMSegmentation do: BGR, (H, W, 3), uint8.
 
     Images are turned as their EXIF says, transparency is dropped, and of 16 bits the upper 8 are
-    kept.
-
-    Raises:
-        InputError: If the file cannot be read, or :func:`~mmseg_pointrend.files.check_image`
-            refuses it.
+    kept. Raises an InputError if the file cannot be read or shows something else than it decodes
+    to; see :func:`~mmseg_pointrend.files.check_image`.
     """
     try:
         content = Path(path).read_bytes()
@@ -55,13 +48,11 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def check_rgb_array(image: np.ndarray) -> None:
-    """Raise InputError unless an array is a color image, (H, W, 3), uint8."""
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"An image must be an array, got {type(image).__name__}. {PILLOW}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    """Raise InputError unless an image is an array, (H, W, 3), uint8."""
+    shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", type(image).__name__)
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise InputError(
-            f"An image must be an array (H, W, 3), BGR, uint8, got shape {image.shape} and type "
-            f"{image.dtype}."
+            f"An image must be an array (H, W, 3), BGR, uint8, got {dtype} of shape {shape}."
         )
 
 
@@ -80,23 +71,50 @@ def full_palette(palette: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def write_label_png(path: Path, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
-    """Write class indices, (H, W), as an 8-bit PNG with the RGB colors of ``palette``.
-
-    Raises:
-        InputError: If there are labels above 255, or the file cannot be written.
-    """
+    """Write class indices, (H, W), as an 8-bit PNG with the RGB colors of ``palette``."""
     image = Image.fromarray(label_bytes(labels, path))
     image.putpalette(full_palette(palette).tobytes())
     with replacing(path) as partial:
         image.save(partial, "PNG")
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write a BGR image, (H, W, 3), uint8, as JPEG if it is called .jpg, else as PNG.
+def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
+    """A BGR picture, (H, W, 3), uint8, of an image, (H, W) or (H, W, C), of any type.
 
-    Raises:
-        InputError: If it is larger than a JPEG can be, or the file cannot be written.
+    Shows the first three channels, blue, green and red, or red, green and blue if not ``is_bgr``,
+    or the first one thrice. Other types than uint8 are scaled, each channel from its 2nd to its
+    98th percentile.
     """
+    bands = image.reshape(*image.shape[:2], -1)
+    bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
+    if not is_bgr:
+        bands = bands[..., ::-1]
+    if bands.dtype != np.uint8:
+        values = np.nan_to_num(bands.astype(np.float32), posinf=0, neginf=0)
+        low, high = np.percentile(values, (2, 98), axis=(0, 1))
+        bands = (255 * ((values - low) / np.maximum(high - low, 1e-12)).clip(0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(bands)
+
+
+def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Paint class indices, (H, W), in the RGB colors of ``palette``: BGR, (H, W, 3), uint8.
+
+    Indices without a color, such as those that are ignored, become black.
+    """
+    colors = np.array([*palette, VOID_COLOR], dtype=np.uint8)[:, ::-1]
+    known = (labels >= 0) & (labels < len(palette))
+    return colors[np.where(known, labels, len(palette))]
+
+
+def overlay(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.5
+) -> np.ndarray:
+    """Paint a label map, (H, W), over its BGR image, (H, W, 3), uint8, with weight ``opacity``."""
+    return cv2.addWeighted(image, 1 - opacity, colorize(labels, palette), opacity, 0)
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write a BGR image, (H, W, 3), uint8, as JPEG if it is called .jpg, else as PNG."""
     with replacing(path) as partial:
         picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
         picture.save(partial, "JPEG" if path.suffix == ".jpg" else "PNG", quality=92)

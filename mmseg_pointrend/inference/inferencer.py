@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from ..errors import InputError
 from .images import Segmentation
@@ -38,8 +36,6 @@ class PointRendInferencer:
         dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
             'float32'.
         channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
-        compile (bool): Whether to compile the network with ``torch.compile``, which takes minutes.
-            Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust_checkpoint (bool): Whether to run code that the checkpoint carries. Defaults to False.
         overrides (dict, optional): Settings to change in the config, nested keys with dots:
@@ -61,19 +57,14 @@ class PointRendInferencer:
         device: str | None = None,
         dtype: str = "float32",
         channels_last: bool = False,
-        compile: bool = False,
         allow_partial: bool = False,
         trust_checkpoint: bool = False,
         overrides: dict | None = None,
     ) -> None:
         if is_exported(model):
-            options = dict(weights=weights, channels_last=channels_last, compile=compile)
-            options.update(dtype=dtype != "float32", allow_partial=allow_partial)
-            options.update(trust_checkpoint=trust_checkpoint, overrides=overrides)
-            if given := [name for name, value in options.items() if value]:
-                raise InputError(
-                    f"{model} is an exported model, which takes no {', '.join(given)}."
-                )
+            partial = allow_partial or trust_checkpoint
+            if weights or dtype != "float32" or channels_last or partial or overrides:
+                raise InputError(f"{model}: an exported model takes no option but the device.")
             from .onnx_model import OnnxModel
 
             self.predictor = OnnxModel(model, device)
@@ -82,7 +73,7 @@ class PointRendInferencer:
             from .torch_model import TorchModel
 
             self.predictor = TorchModel(
-                cfg, weights, device, dtype, channels_last, compile, allow_partial, trust_checkpoint
+                cfg, weights, device, dtype, channels_last, allow_partial, trust_checkpoint
             )
         self.classes, self.palette = tuple(self.predictor.classes), self.predictor.palette
 
@@ -91,33 +82,15 @@ class PointRendInferencer:
         images: Source | Iterable[Source],
         batch_size: int = 1,
         logits: bool = False,
-        points: bool = False,
-        progress: bool = True,
     ) -> list[Segmentation]:
-        """Segment images as :meth:`iterate` does, and keep all results.
-
-        Args:
-            progress (bool): Whether to show a progress bar on stderr. Defaults to True.
-        """
-        # how many images a folder or a pattern holds shows on the way
-        is_counted = isinstance(images, list | tuple) and all(
-            isinstance(image, np.ndarray) for image in images
-        )
-        results = track(
-            self.iterate(images, batch_size, logits, points),
-            "predicting",
-            total=len(images) if is_counted else None,
-            console=Console(stderr=True),
-            disable=not progress,
-        )
-        return list(results)
+        """Segment images as :meth:`iterate` does, and keep all results."""
+        return [*self.iterate(images, batch_size, logits)]
 
     def iterate(
         self,
         images: Source | Iterable[Source],
         batch_size: int = 1,
         logits: bool = False,
-        points: bool = False,
     ) -> Iterator[Segmentation]:
         """Segment images one after the other; no more are read than make up a batch.
 
@@ -126,7 +99,6 @@ class PointRendInferencer:
                 an array, or any number of these.
             batch_size (int): Images of one size that are predicted together. Defaults to 1.
             logits (bool): Whether to give the logits too. Defaults to False.
-            points (bool): Whether to give the points of each rendering step too. Defaults to False.
 
         Yields:
             Segmentation: The segmentation of each image, in their order.
@@ -135,7 +107,7 @@ class PointRendInferencer:
             raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
         sources = each_image(images, self.predictor.suffix)
         while batch := [self.load(source) for source in islice(sources, batch_size)]:
-            yield from self.segment_batch(batch, logits, points)
+            yield from self.segment_batch(batch, logits)
 
     def load(self, image: str | Path | np.ndarray) -> dict:
         """Load an image file as the config says, or let an array stand for what that gives: a dict
@@ -143,10 +115,10 @@ class PointRendInferencer:
         return self.predictor.load(image)
 
     def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False, points: bool = False
+        self, images: Sequence[np.ndarray | dict], logits: bool = False
     ) -> list[Segmentation]:
         """Segment images of any sizes, those of one size together; see :meth:`iterate`."""
-        images = [self._loaded(image) for image in images]
+        images = [image if isinstance(image, dict) else self.load(image) for image in images]
         shapes = [image["img"].shape for image in images]
         results: dict[int, Segmentation] = {}
         # Those of one size alone: padding would change what a network sees, and so the labels.
@@ -154,30 +126,17 @@ class PointRendInferencer:
             same = [k for k, other in enumerate(shapes) if other == shape]
             found = self.predictor.segment_batch([images[k] for k in same], logits)
             results.update(zip(same, found, strict=True))
-        for k, result in results.items() if points else ():
-            size = np.array(result.labels.shape[::-1], dtype=np.float32)
-            result.points = [step.xy / size for step in self.explain(images[k]).steps]
         return [results[k] for k in range(len(images))]
 
     def segment(self, image: np.ndarray | dict) -> np.ndarray:
         """Label every pixel of an image: class indices, (H, W), int64."""
         return self.segment_batch([image])[0].labels
 
-    @property
-    def can_explain(self) -> bool:
-        """Whether the model can tell its points: an exported one cannot."""
-        return hasattr(self.predictor, "explain")
-
     def explain(self, image: np.ndarray | dict) -> "Explanation":
         """Label an image and tell what the coarse head saw and where the points fell."""
-        if not self.can_explain:
+        if not self.predictor.can_explain:
             raise InputError("An exported model does not tell its points; use its checkpoint.")
-        return self.predictor.explain(self._loaded(image))
-
-    def _loaded(self, image: np.ndarray | dict) -> dict:
-        if isinstance(image, str | PathLike):
-            raise InputError(f"{image}: call the inferencer itself for files, or load() first.")
-        return image if isinstance(image, dict) else self.load(image)
+        return self.predictor.explain(image)
 
 
 def is_exported(model: object) -> bool:

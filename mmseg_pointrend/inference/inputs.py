@@ -1,7 +1,6 @@
 """The images and videos that a user names or hands over."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from .images import PILLOW
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
@@ -18,22 +16,15 @@ Source = str | PathLike | np.ndarray
 
 
 def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Path]:
-    """Find the images that files, folders and patterns name.
+    """Find the images and videos that files, folders and patterns name.
 
-    Links to folders inside of a folder are not followed: they may lead anywhere, or in a circle.
-
-    Args:
-        inputs (Iterable[str | Path]): Paths of files, of folders (searched in depth for image
-            files) or glob patterns. Videos are found by name or pattern only.
-        suffix (str): The suffix of a model's images, such as '.npy'. If it is no usual one, folders
-            are searched for it alone. Defaults to ''.
+    Folders are searched in depth for images, or for ``suffix`` alone if a model's images have an
+    unusual one, such as '.npy'. Links to folders inside of them are not followed: they may lead
+    anywhere, or in a circle. An input that matches nothing is an InputError.
 
     Returns:
         dict[Path, Path]: For each image, in order, the path of its outputs below the output folder,
         without suffix: its name, or for an image in a folder its path in that folder.
-
-    Raises:
-        InputError: If an input matches nothing.
     """
     suffixes = IMAGE_SUFFIXES if suffix in {"", *IMAGE_SUFFIXES} else {suffix}
     found: dict[Path, Path] = {}
@@ -41,22 +32,15 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
         matches = _matches(str(name), suffixes)
         if not matches:
             raise InputError(f"{name}: no such image, or no image in it.")
-        found.update({p: target.with_suffix("") for p, target in matches.items()})
+        found.update({path: target.with_suffix("") for path, target in matches.items()})
     return found
 
 
 def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[Path | np.ndarray]:
     """Give the files, arrays and frames of videos among ``images`` one by one.
 
-    Nothing is searched for before it is asked for.
-
-    Args:
-        images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, an array, or
-            any number of these.
-        suffix (str): As of :func:`find_images`. Defaults to ''.
-
-    Raises:
-        InputError: If one is nothing of that.
+    ``images`` is a file, a folder, a glob pattern, an array, or any number of these; ``suffix`` is
+    that of :func:`find_images`. Nothing is searched for before it is asked for.
     """
     is_one = isinstance(images, Source) or not isinstance(images, Iterable)
     for image in [images] if is_one else images:
@@ -66,9 +50,7 @@ def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[
             for path in find_images([image], suffix):
                 yield from read_frames(path) if is_video(path) else (path,)
         else:
-            raise InputError(
-                f"An image must be a path or an array, got {type(image).__name__}. {PILLOW}"
-            )
+            raise InputError(f"An image must be a path or an array, got {type(image).__name__}.")
 
 
 def is_video(path: Path) -> bool:
@@ -76,34 +58,15 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def count_frames(path: Path) -> int:
-    """How many frames a video says it has; 0 if it says nothing."""
-    with _video(path) as video:
-        return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-
 def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Give the frames of a video one by one: BGR, (H, W, 3), uint8.
-
-    Raises:
-        InputError: If OpenCV can read none.
-    """
-    with _video(path) as video:
-        is_read, frame = video.read()
-        if not is_read:
-            raise InputError(f"{path}: not a video that OpenCV can read.")
-        while is_read:
-            yield frame
-            is_read, frame = video.read()
-
-
-@contextmanager
-def _video(path: Path) -> Iterator[cv2.VideoCapture]:
+    """Give the frames of a video one by one: BGR, (H, W, 3), uint8."""
     video = cv2.VideoCapture(str(path))
-    try:
-        yield video
-    finally:
-        video.release()
+    is_read, frame = video.read()
+    if not is_read:
+        raise InputError(f"{path}: not a video that OpenCV can read.")
+    while is_read:
+        yield frame
+        is_read, frame = video.read()
 
 
 def _matches(name: str, suffixes: set[str]) -> dict[Path, Path]:

@@ -16,6 +16,8 @@ METADATA_KEY = "mmseg_pointrend"
 class OnnxModel:
     """A model that ``tools/export.py`` has written. It may be called from several threads at once.
 
+    Has the attributes and methods of ``TorchModel``.
+
     Args:
         path (str | Path): The ONNX file.
         device (str, optional): 'cpu', 'cuda' or 'cuda:N'. Defaults to None: a GPU if this ONNX
@@ -23,17 +25,12 @@ class OnnxModel:
         threads (int): Threads that an operator is divided among. Defaults to 0: ONNX Runtime's
             choice, one for each core.
 
-    Attributes:
-        classes (tuple[str, ...]): Names of the classes.
-        palette (list[list[int]]): RGB color of each class.
-        suffix, is_bgr, obstacle: As of ``ImagePipeline``; graphs take RGB images of 8 bits.
-
     Raises:
         InputError: If ONNX Runtime is missing or has no such device, or the file is missing, no
             ONNX model or none of ours.
     """
 
-    suffix, is_bgr, obstacle = "", True, None
+    suffix, is_bgr, obstacle, can_explain = "", True, None, False
 
     def __init__(self, path: str | Path, device: str | None = None, threads: int = 0) -> None:
         self.path = Path(path)
@@ -92,12 +89,7 @@ class OnnxModel:
     def segment_batch(
         self, images: Sequence[np.ndarray | dict], logits: bool = False
     ) -> list[Segmentation]:
-        """Label every pixel of images of one size, BGR, (H, W, 3), uint8, or from :meth:`load`.
-
-        Raises:
-            InputError: If ``logits`` are asked for and the model was exported without, or ONNX
-                Runtime fails, such as for want of memory.
-        """
+        """Label every pixel of images of one size; with ``logits`` give these, too."""
         if logits and "logits" not in self._outputs:
             raise InputError(f"{self.path} gives labels alone; export it with --logits.")
         arrays = [image["img"] if isinstance(image, dict) else image for image in images]
@@ -115,16 +107,13 @@ class OnnxModel:
 
 
 def _providers(device: str | None, available: Sequence[str]) -> list:
-    """ONNX Runtime's name for a device, behind which it falls back to the CPU."""
-    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
-    kind, _, index = (device or ("cuda" if cuda in available else "cpu")).partition(":")
-    if kind == "cpu":
-        return [cpu]
-    if kind != "cuda" or not (index or "0").isdecimal():
-        raise InputError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
-    if cuda not in available:
-        raise InputError(f"device={device!r}: this ONNX Runtime runs on {', '.join(available)}.")
-    return [(cuda, {"device_id": int(index or 0)}), cpu]
+    """ONNX Runtime's name for a device."""
+    default = "cuda" if "CUDAExecutionProvider" in available else "cpu"
+    kind, _, index = (device or default).partition(":")
+    name = f"{kind.upper()}ExecutionProvider"
+    if name not in available:
+        raise InputError(f"device={device!r}: this ONNX Runtime has {', '.join(available)}.")
+    return [(name, {"device_id": index} if index else {})]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Predicting images that are too large to be predicted at once, in overlapping windows."""
+"""Images that are too large for memory: read, predicted and written window by window."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,73 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..files import replacing
-from .images import full_palette, label_bytes, read_image
-from .windows import WindowReader
+from ..files import check_depth, replacing
+from .images import full_palette, label_bytes
 
 # What the sides of a TIFF's tiles are multiples of.
 TIFF_SIDE = 16
+
+Size = tuple[int, int]  # (height, width) in pixels
+
+
+class WindowReader:
+    """Reads windows of an image of ``size`` as :func:`read_image` reads the whole.
+
+    Tiled TIFF files are read in place. libvips unpacks others first, above 100 MB to a file in the
+    folder for temporary files, TMPDIR, which is as large as the image's pixels. Raises an
+    InputError if the file cannot be read or pyvips is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import pyvips
+        except (ImportError, OSError) as error:
+            raise InputError(
+                "--tile needs pyvips: pip install 'mmseg-pointrend[tiles]'."
+            ) from error
+        self._path, self._error = path, pyvips.Error
+        try:
+            # By its descriptor: in names libvips looks for options, as in "a[1].tif".
+            with path.open("rb", buffering=0) as file:
+                # Of tiles that are missing libvips only warns; PNG files have harmless warnings.
+                fail_on = "warning" if file.read(2) in (b"II", b"MM") else "error"
+                file.seek(0)
+                source = pyvips.Source.new_from_descriptor(file.fileno())
+                image = pyvips.Image.new_from_source(source, "", fail_on=fail_on)
+            # Of other colors OpenCV and libvips would make different ones.
+            is_known = image.interpretation in ("srgb", "rgb", "rgb16", "b-w", "grey16")
+            if image.format not in ("uchar", "ushort") or not is_known:
+                raise InputError(
+                    f"{path}: --tile reads RGB or gray images of 8 or 16 bits, got "
+                    f"{image.interpretation} of {image.format}."
+                )
+            if image.format == "ushort":
+                check_depth(int(image.max()), path)
+            self._image = image.autorot().colourspace("srgb")
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}.") from error
+        except pyvips.Error as error:
+            raise self._unreadable(error) from error
+        self.size = (self._image.height, self._image.width)
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """A window of the image, BGR, (bottom - top, right - left, 3), uint8; InputError if that
+        part of the file cannot be decoded."""
+        try:
+            pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
+        except self._error as error:
+            raise self._unreadable(error) from error
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if pixels.shape[2] < 3:
+            pixels = pixels[..., [0, 0, 0]]
+        return np.ascontiguousarray(pixels[..., 2::-1])
+
+    def _unreadable(self, error: Exception) -> InputError:
+        reason = " ".join(str(error).split())
+        return InputError(
+            f"{self._path}: not a whole image that libvips can decode ({reason}); try it without "
+            "--tile, or save it as TIFF, PNG or JPEG."
+        )
 
 
 class Span(NamedTuple):
@@ -21,37 +82,20 @@ class Span(NamedTuple):
 
     start: int
     stop: int
-    kept: slice  # the part of the image whose labels are taken from it
-
-    @property
-    def inner(self) -> slice:
-        """What is kept, in pixels of the window."""
-        return slice(self.kept.start - self.start, self.kept.stop - self.start)
-
-
-class LabelTiles(NamedTuple):
-    """A label map in tiles, of which those at the lower and right edges may be smaller."""
-
-    size: tuple[int, int]  # (height, width) of the map in pixels
-    tile: tuple[int, int]  # (height, width) of a tile in pixels, multiples of 16
-    tiles: Iterable[np.ndarray]  # class indices of each tile, row by row
+    kept: slice  # the part of the window whose labels are taken
 
 
 @dataclass(frozen=True)
 class Tiling:
     """How an image is cut into windows that overlap.
 
-    Args:
-        tile (int): Height and width of a window in pixels.
-        overlap (int): Pixels that neighbors share. Each gives the labels of its half of them: near
-            its edge a window sees little around a pixel. The image's own edges are kept.
-
-    Raises:
-        InputError: If windows without the overlap cannot be tiles of a TIFF.
+    Of the pixels that neighbors share each gives the labels of its half: near its edge a window
+    sees little around a pixel. The image's own edges are kept. Raises an InputError if windows
+    without the overlap cannot be tiles of a TIFF.
     """
 
-    tile: int
-    overlap: int
+    tile: int  # height and width of a window in pixels
+    overlap: int  # pixels that neighbors share
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.tile or self.overlap % 2 or self.step % TIFF_SIDE:
@@ -65,83 +109,75 @@ class Tiling:
         """Pixels from one window to the next, the side of what is kept of each."""
         return self.tile - self.overlap
 
-    def window(self, size: tuple[int, int]) -> tuple[int, int]:
+    def window(self, size: Size) -> Size:
         """(height, width) of the windows of an image of ``size``."""
         return min(size[0], self.tile), min(size[1], self.tile)
 
-    def kept(self, length: int) -> int:
-        """Pixels that are kept of each window along an axis: all if it fits, in TIFF's sizes."""
-        return self.step if length > self.tile else -(-length // TIFF_SIDE) * TIFF_SIDE
+    def kept(self, size: Size) -> Size:
+        """(height, width) of what is kept of each window: all if it fits, in TIFF's sizes."""
+        height, width = (
+            self.step if length > self.tile else -(-length // TIFF_SIDE) * TIFF_SIDE
+            for length in size
+        )
+        return height, width
 
     def spans(self, length: int) -> list[Span]:
         """Windows along an axis of an image of ``length`` pixels, one if it fits."""
         if length <= self.tile:
             return [Span(0, length, slice(0, length))]
         spans = []
-        for kept in range(0, length, self.step):
+        for first in range(0, length, self.step):
             # The last window ends with the image: it is whole, and so sees as much as others.
-            start = min(max(kept - self.overlap // 2, 0), length - self.tile)
-            spans.append(Span(start, start + self.tile, slice(kept, min(kept + self.step, length))))
+            start = min(max(first - self.overlap // 2, 0), length - self.tile)
+            kept = slice(first - start, min(first + self.step, length) - start)
+            spans.append(Span(start, start + self.tile, kept))
         return spans
 
 
 def predict_tiles(
-    segment: Callable[[np.ndarray], np.ndarray], path: Path, tiling: Tiling
-) -> LabelTiles:
-    """Predict an image file window by window, each when its tile is asked for.
+    segment: Callable[[np.ndarray], np.ndarray], reader: WindowReader, tiling: Tiling
+) -> Iterator[np.ndarray]:
+    """Predict an image window by window, each when its tile is asked for.
 
-    Args:
-        segment (Callable): Labels, (H, W), of a BGR image, (H, W, 3), uint8.
-        path (Path): The image file.
-        tiling (Tiling): How it is cut. An image that fits one tile is predicted as a whole.
-
-    Raises:
-        InputError: If the file cannot be read; from the tiles, too, if that turns out late.
+    ``segment`` gives labels, (H, W), of a BGR image, (H, W, 3), uint8. Tiles come row by row, of
+    the size ``tiling.kept`` or, at the lower and right edges, smaller.
     """
-    reader = WindowReader(path)
     height, width = reader.size
-    rows, columns = tiling.spans(height), tiling.spans(width)
-
-    def tiles() -> Iterator[np.ndarray]:
-        if len(rows) == len(columns) == 1:
-            # read as without tiling, to be the same to the last bit
-            yield segment(read_image(path))
-            return
-        for row in rows:
-            before = None
-            for column in columns:
-                if before != column.start:
-                    labels = segment(reader.read(row.start, row.stop, column.start, column.stop))
-                before = column.start
-                yield labels[row.inner, column.inner]
-
-    return LabelTiles((height, width), (tiling.kept(height), tiling.kept(width)), tiles())
+    for row in tiling.spans(height):
+        for column in tiling.spans(width):
+            labels = segment(reader.read(row.start, row.stop, column.start, column.stop))
+            yield labels[row.kept, column.kept]
 
 
-def write_label_tiff(path: Path, labels: LabelTiles, palette: Sequence[Sequence[int]]) -> None:
+def write_label_tiff(
+    path: Path,
+    tiles: Iterable[np.ndarray],
+    size: Size,
+    tile: Size,
+    palette: Sequence[Sequence[int]],
+) -> None:
     """Write class indices as an 8-bit TIFF with the RGB colors of ``palette``, tile by tile.
 
-    Raises:
-        InputError: If there are labels above 255, the file cannot be written, or tifffile is not
-            installed.
+    The image has (height, width) ``size``, tiles have ``tile``, multiples of 16. Raises an
+    InputError if there are labels above 255, the file cannot be written, or tifffile is not
+    installed.
     """
     try:
         import tifffile
     except ImportError as error:
         raise InputError("--tile needs tifffile: pip install 'mmseg-pointrend[tiles]'.") from error
-    height, width = labels.size
     with replacing(path) as partial:
         tifffile.imwrite(
             partial,
-            (label_bytes(tile, path) for tile in labels.tiles),
-            shape=labels.size,
+            (label_bytes(labels, path) for labels in tiles),
+            shape=size,
             dtype=np.uint8,
             # Offsets of 32 bits reach to 4 GB, and tiles that do not compress take some more.
-            bigtiff=height * width > 2**31,
+            bigtiff=size[0] * size[1] > 2**31,
             photometric="palette",
             # as TIFF has them: 16 bits, one row for each channel
             colormap=full_palette(palette).T.astype(np.uint16) * 257,
-            tile=labels.tile,
+            tile=tile,
             compression="zlib",
             maxworkers=1,  # more would take tiles ahead of time
             metadata=None,

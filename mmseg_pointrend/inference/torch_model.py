@@ -25,8 +25,6 @@ from .image_pipeline import ImagePipeline, tested_dataset
 from .images import Segmentation
 
 DTYPES = ("float32", "bfloat16", "float16")
-# A side that every usual stride divides, of the image to compile with.
-WARM_UP = 128
 
 
 class TorchModel:
@@ -38,9 +36,11 @@ class TorchModel:
     channels than the model takes.
 
     Raises:
-        InputError: If the checkpoint cannot be read or does not fit the model, the device is not
-            there, or ``torch.compile`` does not work on it.
+        InputError: If the checkpoint cannot be read or does not fit the model, or the device is
+            not there.
     """
+
+    can_explain = True
 
     def __init__(
         self,
@@ -49,13 +49,12 @@ class TorchModel:
         device: str | None = None,
         dtype: str = "float32",
         channels_last: bool = False,
-        compile: bool = False,
         allow_partial: bool = False,
         trust: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-        self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with misspelled_names(), checkpoints_as_data(trust):
             self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
@@ -64,13 +63,15 @@ class TorchModel:
         self.suffix, self.is_bgr = pipeline.suffix, pipeline.is_bgr
         self.obstacle, self.load = pipeline.obstacle, pipeline.load
         meta = load_weights(self.model, weights, allow_partial, trust)
-        self.model.to(self.device).eval()
+        try:
+            self.model.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"Device {self.device!r} cannot be used ({reason}).") from error
         if dtype != "float32" or channels_last:
             set_type_and_layout(self.model, getattr(torch, dtype), channels_last)
         known = _classes_and_palette(meta.get("dataset_meta", {}), tested_dataset(cfg))
         self.classes, self.palette = known
-        if compile:
-            self._compile()
 
     def segment_batch(
         self, images: Sequence[np.ndarray | dict], logits: bool = False
@@ -127,23 +128,6 @@ class TorchModel:
                 "how test_dataloader.dataset.pipeline loads them."
             ) from error
 
-    def _compile(self) -> None:
-        """Compile what takes features only; rendering depends on what it finds in an image."""
-        head = self.model.decode_head
-        parts = [self.model.backbone, getattr(self.model, "neck", None)]
-        for part in (*parts, getattr(head, "coarse_head", head)):
-            if isinstance(part, nn.Module):
-                part.compile(dynamic=True)
-        try:
-            shape = (WARM_UP, WARM_UP, _channels(self.model))
-            self.segment_batch([np.zeros(shape, dtype=np.uint8)])
-        except Exception as error:  # of the compiler's own kinds, of Python's and of the system's
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise InputError(
-                f"torch.compile does not work with this model on {self.device} ({reason}); leave "
-                "out --compile."
-            ) from error
-
 
 def _labels(sample: SegDataSample) -> np.ndarray:
     return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
@@ -161,22 +145,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, short) or "DefaultCPUAllocator" in str(error)
 
 
-def _available(device: str) -> str:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"Device {device!r} cannot be used ({reason}).") from error
-    return device
-
-
 def _classes_and_palette(
     dataset_meta: dict, dataset_cfg: dict
 ) -> tuple[tuple[str, ...], list[list[int]]]:
     """Names and RGB colors of the classes, from the checkpoint if it has them, else the config."""
-    known = {key.lower(): value for key, value in dataset_meta.items()}
-    if not {"classes", "palette"} <= known.keys():
-        known = {**DATASETS.get(dataset_cfg.type).METAINFO, **dataset_cfg.get("metainfo", {})}
+    known = {**DATASETS.get(dataset_cfg.type).METAINFO, **dataset_cfg.get("metainfo", {})}
+    known.update({key.lower(): value for key, value in dataset_meta.items()})
     if not {"classes", "palette"} <= known.keys():
         raise InputError(
             "Neither checkpoint nor config names classes and palette; set "

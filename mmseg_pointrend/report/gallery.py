@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..inference.images import write_picture
 from .pictures import (
     BROKEN,
     ERROR_COLORS,
@@ -18,36 +19,24 @@ from .pictures import (
     point_map,
     telling_window,
     write_map,
-    write_photo,
 )
-from .scores import BOUNDARY, Scorer, pooled_iou
+from .scores import BOUNDARY, WHOLE, Scorer, pooled_iou
 
 
 class Entry(NamedTuple):
-    """One image; lists have an item for each of the label maps that the last is compared with.
-
-    Attributes:
-        path (str): Path of the image.
-        stem (str): Beginning of the names of its pictures.
-        size (tuple[int, int]): (height, width) in pixels.
-        classes (list[int]): Classes that occur.
-        counts (np.ndarray, optional): Of all label maps, (V, R, 2, K); None without truth.
-        gains (list[float]): Gain in Boundary IoU over the pixels of all classes; without truth the
-            share of the pixels that changed. In percent, as are the next two.
-        fixed (list[float]): Pixels that became right.
-        broken (list[float]): Pixels that became wrong.
-        windows (list[Window]): Where that shows most.
-    """
+    """One image; lists have an item for each of the label maps that the last is compared with."""
 
     path: str
-    stem: str
-    size: tuple[int, int]
-    classes: list[int]
-    counts: np.ndarray | None
+    stem: str  # beginning of the names of its pictures
+    size: tuple[int, int]  # (height, width)
+    classes: list[int]  # that occur
+    counts: np.ndarray | None  # of all label maps, (V, R, 2, K); None without truth
+    # In percent: gain in Boundary IoU over the pixels of all classes or, without truth, pixels that
+    # changed; pixels that became right; pixels that became wrong.
     gains: list[float]
     fixed: list[float]
     broken: list[float]
-    windows: list[Window]
+    windows: list[Window]  # where that shows most
 
 
 def compare(
@@ -60,38 +49,24 @@ def compare(
     """Compare the last of several label maps, (H, W), with each of the others."""
     *others, final = maps
     if truth is None:
-        changes = [other != final for other in others]
-        return Entry(
-            path,
-            stem,
-            final.shape,
-            classes=np.unique(maps).tolist(),
-            counts=None,
-            gains=[_percent(change) for change in changes],
-            fixed=[0.0] * len(others),
-            broken=[0.0] * len(others),
-            windows=[telling_window(change) for change in changes],
-        )
-    counts = np.stack([scorer.count(truth, labels, path) for labels in maps])
-    boundary = np.nan_to_num(pooled_iou(counts[:, BOUNDARY]))
-    gains = [round(float(boundary[-1] - value), 2) for value in boundary[:-1]]
-    errors = [error_map(truth, other, final, scorer.ignore_index) for other in others]
-    # of an image that lost, where it lost
-    weights = [
-        (1 if gain >= 0 else -1) * ((error == FIXED) - 1.0 * (error == BROKEN))
-        for gain, error in zip(gains, errors, strict=True)
-    ]
-    return Entry(
-        path,
-        stem,
-        final.shape,
-        classes=np.flatnonzero(counts[:, 0, 1].any(axis=0)).tolist(),
-        counts=counts,
-        gains=gains,
-        fixed=[_percent(error == FIXED) for error in errors],
-        broken=[_percent(error == BROKEN) for error in errors],
-        windows=[telling_window(weight) for weight in weights],
-    )
+        counts, classes = None, np.unique(maps)
+        weights = [other != final for other in others]
+        gains = [_percent(change) for change in weights]
+        fixed = broken = [0.0] * len(others)
+    else:
+        counts = np.stack([scorer.count(truth, labels, path) for labels in maps])
+        classes = np.flatnonzero(counts[:, WHOLE, 1].any(axis=0))
+        boundary = np.nan_to_num(pooled_iou(counts[:, BOUNDARY]))
+        gains = [round(float(boundary[-1] - value), 2) for value in boundary[:-1]]
+        errors = [error_map(truth, other, final, scorer.ignore_index) for other in others]
+        fixed, broken = ([_percent(error == kind) for error in errors] for kind in (FIXED, BROKEN))
+        # of an image that lost, where it lost
+        weights = [
+            (1 if gain >= 0 else -1) * ((error == FIXED) - 1.0 * (error == BROKEN))
+            for gain, error in zip(gains, errors, strict=True)
+        ]
+    windows = [telling_window(weight) for weight in weights]
+    return Entry(path, stem, final.shape, classes.tolist(), counts, gains, fixed, broken, windows)
 
 
 def _percent(mask: np.ndarray) -> float:
@@ -122,12 +97,12 @@ def write_pictures(
     def path(name: str) -> Path:
         return folder / f"{entry.stem}-{name}"
 
-    write_photo(path("photo.jpg"), photo)
+    write_picture(path("photo.jpg"), photo)
     for k, labels in enumerate(maps):
         write_map(path(f"labels{k}.png"), labels, palette)
     for k, other in enumerate(maps[:-1]):
         pair = (other, maps[-1])
-        write_photo(path(f"crop{k}.jpg"), crops_of(photo, pair, palette, entry.windows[k]))
+        write_picture(path(f"crop{k}.jpg"), crops_of(photo, pair, palette, entry.windows[k]))
         if truth is not None:
             errors = error_map(truth, *pair, ignore_index)
             write_map(path(f"errors{k}.png"), errors, ERROR_COLORS)

@@ -35,18 +35,10 @@ def write_page(
     run: dict[str, str],
     config: str,
 ) -> None:
-    """Write ``index.html`` and what it needs besides the pictures.
+    """Write ``index.html`` and what it needs besides the pictures in ``folder/images``.
 
-    Args:
-        folder (Path): Folder of the report, with the pictures in ``images``.
-        names (Sequence[str]): Names of the V label maps; the others are compared with the last.
-        classes (Sequence[str]): Names of the K classes.
-        palette (Sequence[Sequence[int]]): RGB color of each class.
-        entries (Sequence[Entry]): All images of the test set.
-        gallery (Sequence[Entry]): Those with pictures.
-        num_steps (int): Steps of the rendering; 0 if the pictures have no points.
-        run (dict[str, str]): What was run.
-        config (str): Text of the config.
+    Of the label maps, ``names``, the others are compared with the last. ``entries`` are all images,
+    ``gallery`` those with pictures, which show points of ``num_steps`` steps, or none if that is 0.
     """
     has_truth = all(entry.counts is not None for entry in entries)
     scores = _scores(sum(entry.counts for entry in entries)) if has_truth else None

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..inference.overlay import overlay
+from ..inference.images import full_palette, overlay
 
 Palette = Sequence[Sequence[int]]
 Window = tuple[int, int, int, int]  # top, left, height, width
@@ -20,17 +20,6 @@ ERROR_COLORS = ((22, 163, 74), (220, 38, 38), (245, 158, 11))
 STEP_COLORS = ((255, 237, 74), (255, 153, 51), (255, 64, 129), (41, 182, 246), (255, 255, 255))
 CROP_SIZE = (180, 240)  # (height, width) of a crop in the gallery
 SMALLEST_WINDOW, WINDOW_SHARE = 48, 0.3  # of the image, in pixels and of its shorter side
-
-
-def photo_of(inputs: np.ndarray, size: tuple[int, int], rgb: bool) -> np.ndarray:
-    """BGR image (*size, 3), uint8, of what a network was given, (C, H, W), of any dtype."""
-    image = inputs[:3] if len(inputs) >= 3 else inputs[:1].repeat(3, axis=0)
-    image = image[::-1] if rgb else image
-    if image.dtype != np.uint8:
-        low, high = np.nanpercentile(image, (0.5, 99.5))
-        image = (np.nan_to_num(image - low) * (255 / max(high - low, 1e-6))).clip(0, 255)
-    image = np.ascontiguousarray(image.transpose(1, 2, 0).astype(np.uint8))
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def error_map(truth: np.ndarray, before: np.ndarray, after: np.ndarray, ignore: int) -> np.ndarray:
@@ -73,11 +62,6 @@ def crops_of(
     return np.hstack(crops)
 
 
-def write_photo(path: Path, image: np.ndarray) -> None:
-    """Write a BGR image as JPEG."""
-    Image.fromarray(image[..., ::-1]).save(path, quality=85, optimize=True)
-
-
 def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
     """Write a label map as PNG; labels without a color become transparent."""
     known = (labels >= 0) & (labels < len(palette))
@@ -85,10 +69,8 @@ def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
         colors = np.array([(*color, 255) for color in palette] + [(0, 0, 0, 0)], dtype=np.uint8)
         Image.fromarray(colors[np.where(known, labels, len(palette))]).save(path)
         return
-    image = Image.fromarray(np.where(known, labels, TRANSPARENT).astype(np.uint8)).convert("P")
-    colors = np.zeros((256, 3), dtype=np.uint8)  # with fewer, Pillow drops the transparent one
-    colors[: len(palette)] = palette
-    image.putpalette(colors.tobytes())
+    image = Image.fromarray(np.where(known, labels, TRANSPARENT).astype(np.uint8))
+    image.putpalette(full_palette(palette).tobytes())
     image.save(path, transparency=TRANSPARENT, optimize=True)
 
 
@@ -102,7 +84,10 @@ def read_labels(path: Path, size: tuple[int, int], num_classes: int, offset: int
         with Image.open(path) as image:
             labels = np.asarray(image).astype(np.int64) - offset
     except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}).") from error
+        raise InputError(
+            f"{path}: cannot be read as labels ({error}); --against needs a folder that "
+            "tools/test.py --out wrote for these images."
+        ) from error
     if labels.shape != tuple(size):
         raise InputError(
             f"{path}: shape must be {tuple(size)} (height, width), got {labels.shape}; give what "

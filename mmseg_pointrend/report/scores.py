@@ -17,12 +17,7 @@ WHOLE, BOUNDARY, FIRST_BAND = 0, 1, 2
 
 
 class Scorer:
-    """Counts where label maps agree with the truth.
-
-    Args:
-        classes (Sequence[str]): Names of the K classes.
-        metric (BoundaryIoUMetric): Metric whose distance at boundaries and ignored label are used.
-    """
+    """Counts where label maps agree with the truth, with the settings of a Boundary IoU metric."""
 
     def __init__(self, classes: Sequence[str], metric: BoundaryIoUMetric) -> None:
         self.ignore_index = metric.ignore_index
@@ -63,12 +58,18 @@ def mean(values: np.ndarray) -> float:
 
 
 def by_distance(counts: np.ndarray) -> list[tuple[str, list[float]]]:
-    """Names of rings around true boundaries, and mean IoU there of each map of (V, R, 2, K)."""
+    """Names of rings around true boundaries, and mean IoU there of each map of (V, R, 2, K).
+
+    Few classes occur far from boundaries. One that not all maps have there would count as 0 in the
+    mean of those that do, and not at all in the others', so it is left out.
+    """
     bands = np.concatenate((counts[:, FIRST_BAND:], counts[:, :1]), axis=1)
     rings = np.diff(bands, axis=1, prepend=0)
     nearest = (1, *(distance + 1 for distance in DISTANCES[:-1]))
     names = [f"{a}–{b}" if a < b else str(b) for a, b in zip(nearest, DISTANCES, strict=True)]
+    ious = iou(rings)
+    ious[np.broadcast_to(np.isnan(ious).any(axis=0), ious.shape)] = np.nan
     return [
-        (name, [mean(values) for values in iou(rings[:, k])])
+        (name, [mean(values) for values in ious[:, k]])
         for k, name in enumerate((*names, f">{DISTANCES[-1]}"))
     ]

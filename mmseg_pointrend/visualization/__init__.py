@@ -1,6 +1,6 @@
 """Pictures of predictions and of where their points fell."""
 
-from ..inference.overlay import colorize, overlay
+from ..inference.images import colorize, overlay
 from .explanation import Explanation, StepPoints, explain
 from .figure import explain_figure, figure_to_image
 from .hook import PointVisualizationHook

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..inference.overlay import colorize
+from ..inference.images import colorize
 from .explanation import Explanation
 
 # Width of a panel, and between which shares of it its height stays for odd images.

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..errors import InputError
-from ..inference.overlay import as_picture
+from ..inference.images import as_picture
 from .explanation import explain
 from .figure import explain_figure, figure_to_image
 

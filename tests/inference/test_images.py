@@ -1,6 +1,4 @@
 import io
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,9 +7,17 @@ import pytest
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.images import read_image, write_label_png, write_picture
+from mmseg_pointrend.inference.images import (
+    as_picture,
+    colorize,
+    overlay,
+    read_image,
+    write_label_png,
+    write_picture,
+)
 
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+COLORS = [[10, 20, 30], [200, 100, 0]]
 
 
 def test_reads_color_as_opencv_does(tmp_path: Path, image: np.ndarray) -> None:
@@ -101,59 +107,6 @@ def test_images_survive_writing(tmp_path: Path, image: np.ndarray) -> None:
     assert np.abs(difference).mean() < 12
 
 
-Write = Callable[[Path, np.ndarray], None]
-WRITERS = {
-    "label.png": lambda path, image: write_label_png(path, image[..., 0] % 3, PALETTE),
-    "image.png": write_picture,
-    "image.jpg": write_picture,
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_new_version_replaces_the_old_one(tmp_path: Path, image: np.ndarray, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"old")
-    WRITERS[name](path, image)
-    assert read_image(path).shape == image.shape
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("failing", ["write", "replace"])
-def test_a_new_version_that_fails_leaves_the_old_one(
-    tmp_path: Path, image: np.ndarray, name: str, failing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"old")
-
-    def half(_image: Image.Image, target: Path, *_args: object, **_kwargs: object) -> None:
-        with open(target, "wb") as file:
-            file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    def refuse(*_args: object) -> None:
-        raise OSError(13, "Permission denied")
-
-    if failing == "write":
-        monkeypatch.setattr(Image.Image, "save", half)
-    else:
-        monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(InputError, match=f"{name}: cannot be written"):
-        WRITERS[name](path, image)
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(
-    tmp_path: Path, image: np.ndarray, name: str
-) -> None:
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(InputError, match=name):
-        WRITERS[name](tmp_path / "out" / name, image)
-
-
 def test_a_jpeg_is_whole_up_to_the_end_of_the_image_and_not_of_its_preview(
     tmp_path: Path, image: np.ndarray
 ) -> None:
@@ -188,3 +141,41 @@ def test_16_bits_that_are_not_in_use_are_refused(
     else:
         with pytest.raises(InputError, match=f"values up to {largest} only"):
             read_image(path)
+
+
+def test_colorize_paints_classes_in_bgr_and_the_rest_black() -> None:
+    painted = colorize(np.array([[0, 1, 2], [255, -1, 1]]), COLORS)
+    assert painted.dtype == np.uint8
+    first, second, black = [30, 20, 10], [0, 100, 200], [0, 0, 0]
+    assert painted.tolist() == [[first, second, black], [black, black, second]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_colorize_takes_any_integers(dtype: type) -> None:
+    labels = np.array([[0, 1, 7]], dtype=dtype)
+    assert colorize(labels, COLORS).tolist() == [[[30, 20, 10], [0, 100, 200], [0, 0, 0]]]
+
+
+def test_overlay_mixes_image_and_colors(image: np.ndarray) -> None:
+    labels = np.indices(image.shape[:2]).sum(axis=0) % 2
+    colors = colorize(labels, COLORS)
+    np.testing.assert_array_equal(overlay(image, labels, COLORS, opacity=0), image)
+    np.testing.assert_array_equal(overlay(image, labels, COLORS, opacity=1), colors)
+    half = overlay(image, labels, COLORS)
+    assert half.dtype == np.uint8
+    assert np.abs(half - (image / 2 + colors / 2)).max() <= 0.5
+
+
+def test_any_bands_become_a_picture(image: np.ndarray) -> None:
+    np.testing.assert_array_equal(as_picture(image), image)
+    np.testing.assert_array_equal(as_picture(image, is_bgr=False), image[..., ::-1])
+    gray = np.dstack([image[..., 0]] * 3)
+    for one in (image[..., 0], image[..., :1], image[..., :2]):
+        np.testing.assert_array_equal(as_picture(one), gray)
+    bands = np.random.default_rng(0).normal(300, 50, (30, 40, 12)).astype(np.float32)
+    bands[0, 0] = np.nan, *[np.inf] * 11
+    for values in (bands, np.nan_to_num(bands, posinf=0).astype(np.uint16), bands * 0 + 1):
+        picture = as_picture(values)
+        assert picture.shape == (30, 40, 3)
+        assert picture.dtype == np.uint8
+    assert as_picture(bands).std() > 50

@@ -170,39 +170,31 @@ def test_takes_paths_arrays_folders_patterns_and_generators(
     sources = [image, path, str(path), path.parent, str(path.parent / "*.png")]
     sources += [[path, image], (source for source in (image, str(path)))]
     for source in sources:
-        found = inferencer(source, progress=False)
+        found = inferencer(source)
         assert found
         for result in found:
             assert result.labels.dtype == np.int64
             np.testing.assert_array_equal(result.labels, expected)
             assert result.logits is None
-            assert result.points is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
 def test_batches_give_what_images_give_one_by_one(
     inferencer: PointRendInferencer, images: list[np.ndarray], batch_size: int
 ) -> None:
-    found = inferencer(images, batch_size=batch_size, progress=False)
+    found = inferencer(images, batch_size=batch_size)
     for image, result in zip(images, found, strict=True):
         np.testing.assert_array_equal(result.labels, inferencer.segment(image))
 
 
-def test_logits_and_points_on_request(
-    inferencer: PointRendInferencer, images: list[np.ndarray]
-) -> None:
+def test_logits_on_request(inferencer: PointRendInferencer, images: list[np.ndarray]) -> None:
     before = [inferencer.segment(image) for image in images]
-    found = inferencer(images, batch_size=3, logits=True, points=True, progress=False)
+    found = inferencer(images, batch_size=3, logits=True)
     for image, labels, result in zip(images, before, found, strict=True):
         np.testing.assert_array_equal(result.labels, labels)
         assert result.logits.shape == (6, *image.shape[:2])
         assert result.logits.dtype == np.float32
         np.testing.assert_array_equal(result.logits.argmax(axis=0), labels)
-        steps = inferencer.explain(image).steps
-        for points, step in zip(result.points, steps, strict=True):
-            assert points.dtype == np.float32
-            assert 0 <= points.min() <= points.max() <= 1
-            np.testing.assert_allclose(points * image.shape[1::-1], step.xy, rtol=1e-5)
     # a model that was asked for logits goes on giving labels without building any
     assert isinstance(inferencer.predictor.model, LabelEncoderDecoder)
     assert not inferencer.predictor.model._predicts_logits
@@ -231,7 +223,7 @@ def test_threads_give_what_one_gives(inferencer: PointRendInferencer, image: np.
     images = [rng.integers(0, 256, (24 + k, 60 - k, 3), dtype=np.uint8) for k in range(16)]
     expected = [inferencer.segment_batch([image], logits=True)[0] for image in images]
     with ThreadPoolExecutor(8) as pool:
-        ask = partial(inferencer.segment_batch, logits=True, points=True)
+        ask = partial(inferencer.segment_batch, logits=True)
         rounds = [pool.submit(ask, [image]) for _ in range(3) for image in images]
         labels = [pool.submit(inferencer.segment, image) for _ in range(3) for image in images]
     for k, (full, alone) in enumerate(zip(rounds, labels, strict=True)):
@@ -291,39 +283,6 @@ def test_other_types_give_nearly_the_same_labels(
     assert next(other.predictor.model.backbone.conv1.parameters()).dtype == getattr(torch, dtype)
 
 
-def test_a_compiler_that_does_not_work_is_an_error_of_one_line(
-    tiny_config: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: torch.nn.Module, **settings: object) -> None:
-        assert settings == {"dynamic": True}
-
-        def forward(*args: object) -> None:
-            raise RuntimeError("no C++ compiler\nSet TORCHDYNAMO_VERBOSE=1 for more")
-
-        self.forward = forward
-
-    monkeypatch.setattr(torch.nn.Module, "compile", fail)
-    with pytest.raises(InputError, match=r"on cpu \(no C\+\+ compiler\); leave out --compile") as e:
-        PointRendInferencer(tiny_config, checkpoint, device="cpu", compile=True)
-    assert "TORCHDYNAMO" not in str(e.value)
-
-
-@pytest.mark.slow
-def test_a_compiled_model_gives_the_same_labels(
-    tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, images: list[np.ndarray]
-) -> None:
-    compiled = PointRendInferencer(tiny_config, checkpoint, device="cpu", compile=True)
-    for image in images:
-        assert (compiled.segment(image) == inferencer.segment(image)).mean() > 0.99
-
-
-def test_only_arrays_are_segmented_directly(inferencer: PointRendInferencer) -> None:
-    with pytest.raises(InputError, match=r"a\.jpg: call the inferencer itself for files"):
-        inferencer.segment("a.jpg")
-    with pytest.raises(InputError, match="must be an array, got Tensor"):
-        inferencer.segment(torch.zeros(4, 4, 3, dtype=torch.uint8))
-
-
 @pytest.mark.parametrize("kind", ["mmseg.LoadAnnotations", LoadAnnotations])
 def test_steps_that_load_are_left_out(
     tiny_config: Path, checkpoint: Path, inferencer: PointRendInferencer, image: np.ndarray, kind
@@ -366,6 +325,6 @@ def test_labels_on_any_device(
     dtype: str,
 ) -> None:
     other = PointRendInferencer(tiny_config, checkpoint, device=device, dtype=dtype)
-    (result,) = other.segment_batch([image], logits=True, points=True)
+    (result,) = other.segment_batch([image], logits=True)
     assert (result.labels == inferencer.segment(image)).mean() > 0.9
     assert (other.segment(image) == result.labels).mean() > 0.99

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import mmcv
 import numpy as np
 import onnx
@@ -15,12 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from PIL import Image
 
 from mmseg_pointrend import PointRendInferencer
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.onnx_model import OnnxModel
-from mmseg_pointrend.inference.prediction import predict_files
 
 METADATA = dict(classes=["red", "green", "blue"], palette=[[255, 0, 0], [0, 255, 0], [0, 0, 255]])
 
@@ -156,13 +153,6 @@ def test_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
         OnnxModel(path)
 
 
-def test_refuses_a_truncated_model(write_model: Callable[..., Path]) -> None:
-    path = write_model()
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"model\.onnx is no ONNX model"):
-        OnnxModel(path)
-
-
 @pytest.mark.parametrize("metadata", [None, {}, [], dict(classes=3, palette=[])])
 def test_refuses_models_of_others(write_model: Callable[..., Path], metadata: object) -> None:
     with pytest.raises(InputError, match=r"was not written by tools/export\.py"):
@@ -199,23 +189,9 @@ def test_refuses_arrays_that_are_no_images(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(device="tpu"), "must be 'cpu', 'cuda' or 'cuda:N'"),
-        (dict(device="cuda:x"), "must be 'cpu', 'cuda' or 'cuda:N'"),
+        (dict(device="tpu"), "this ONNX Runtime has .*CPU"),
     ],
 )
 def test_refuses_settings(write_model: Callable[..., Path], settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         OnnxModel(write_model(), **settings)
-
-
-def test_predicts_a_video(write_model: Callable[..., Path], tmp_path: Path) -> None:
-    colors = np.eye(3, dtype=np.uint8) * 255
-    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (48, 32))
-    for color in colors:
-        writer.write(np.full((32, 48, 3), color, dtype=np.uint8))
-    writer.release()
-    video = str(tmp_path / "a.avi")
-    assert predict_files(PointRendInferencer(write_model()), [video], tmp_path / "out") == []
-    for k in range(3):  # blue is the last class
-        with Image.open(tmp_path / "out" / "a" / f"{k:06d}.png") as mask:
-            assert (np.asarray(mask) == 2 - k).all()

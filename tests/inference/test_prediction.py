@@ -196,8 +196,8 @@ def test_show_points_adds_a_strip_and_changes_no_mask(
 
 
 RESIZES = [
-    (dict(scale=(96, 32), keep_ratio=True), "to 32x32 pixels. Choose --tile 32, or"),
-    (dict(scale=(48, 64)), "to 48x64 pixels. Use a config without Resize"),
+    (dict(scale=(96, 32), keep_ratio=True), "64x64 to 32x32 pixels; choose"),
+    (dict(scale=(48, 64)), "to 48x64 pixels; choose"),
 ]
 
 
@@ -215,7 +215,7 @@ def test_windows_of_narrow_images_are_refused_too(
     inputs = [str(tmp_path / "*.png")]
     (failure,) = predict_files(inferencer, inputs, tmp_path / "out", tiling=Tiling(64, 16))
     assert "narrow.png" in failure
-    assert "resizes windows of 64x32 to 128x64 pixels. Use a config without Resize" in failure
+    assert "resizes windows of 64x32 to 128x64 pixels; choose" in failure
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["large.tif", "small.tif"]
 
 
@@ -312,7 +312,7 @@ def test_a_video_becomes_a_folder_of_masks(
     (failure,) = predict_files(inferencer, inputs, tmp_path / "out", batch_size=batch_size)
     assert failure.endswith("broken.mp4: not a video that OpenCV can read.")
     assert names(tmp_path / "out") == {f"walk/{k:06d}.png" for k in range(5)}
-    results = inferencer(path, progress=False)
+    results = inferencer(path)
     for k, result in enumerate(results):
         labels = indices(tmp_path / "out" / "walk" / f"{k:06d}.png")
         np.testing.assert_array_equal(labels, result.labels)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.inference.tiling import LabelTiles, Tiling, predict_tiles, write_label_tiff
+from mmseg_pointrend.inference.images import read_image
+from mmseg_pointrend.inference.tiling import (
+    Tiling,
+    WindowReader,
+    predict_tiles,
+    write_label_tiff,
+)
 
 pytest.importorskip("pyvips")
 tifffile = pytest.importorskip("tifffile")
+
+
+Segment = Callable[[np.ndarray], np.ndarray]
 
 
 @st.composite
@@ -26,15 +35,16 @@ def test_windows_cover_an_axis_once_and_keep_half_the_overlap_away(
     tiling: Tiling, length: int
 ) -> None:
     spans = tiling.spans(length)
-    kept = [k for span in spans for k in range(span.kept.start, span.kept.stop)]
+    kept = [span.start + k for span in spans for k in range(span.kept.start, span.kept.stop)]
     assert kept == list(range(length))
     for number, span in enumerate(spans):
         assert 0 <= span.start < span.stop <= length
         assert span.stop - span.start == min(tiling.tile, length)
-        assert span.kept.start == number * tiling.kept(length)
+        assert span.start + span.kept.start == number * tiling.kept((length, 1))[0]
         # at the image's own edges there is nothing to drop
-        assert span.kept.start - span.start >= (tiling.overlap // 2 if span.start else 0)
-        assert span.stop - span.kept.stop >= (tiling.overlap // 2 if span.stop < length else 0)
+        assert span.kept.start >= (tiling.overlap // 2 if span.start else 0)
+        dropped = span.stop - span.start - span.kept.stop
+        assert dropped >= (tiling.overlap // 2 if span.stop < length else 0)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +64,22 @@ def test_sizes_that_are_none_are_refused(tile: int, overlap: int, reason: str) -
         Tiling(tile, overlap)
 
 
-def assembled(labels: LabelTiles) -> np.ndarray:
-    whole = np.full(labels.size, -1, dtype=np.int64)
-    tiles = iter(labels.tiles)
-    for top in range(0, labels.size[0], labels.tile[0]):
-        for left in range(0, labels.size[1], labels.tile[1]):
+def assembled(tiles: Iterator[np.ndarray], reader: WindowReader, tiling: Tiling) -> np.ndarray:
+    whole = np.full(reader.size, -1, dtype=np.int64)
+    height, width = tiling.kept(reader.size)
+    for top in range(0, reader.size[0], height):
+        for left in range(0, reader.size[1], width):
             tile = next(tiles)
-            part = whole[top : top + labels.tile[0], left : left + labels.tile[1]]
+            part = whole[top : top + height, left : left + width]
             assert tile.shape == part.shape
             part[...] = tile
     assert next(tiles, None) is None
     return whole
+
+
+def predicted(segment: Segment, path: Path, tiling: Tiling) -> np.ndarray:
+    reader = WindowReader(path)
+    return assembled(predict_tiles(segment, reader, tiling), reader, tiling)
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
@@ -91,15 +106,13 @@ def test_there_are_no_seams_where_the_overlap_covers_what_labels_depend_on(
         windows.append(window.shape)
         return blurred(window)
 
-    np.testing.assert_array_equal(
-        assembled(predict_tiles(segment, path, Tiling(tile, 16))), blurred(image)
-    )
+    np.testing.assert_array_equal(predicted(segment, path, Tiling(tile, 16)), blurred(image))
     assert max(max(shape) for shape in windows) <= tile
 
 
 def test_without_the_overlap_there_are_seams(scene: tuple[Path, np.ndarray]) -> None:
     path, image = scene
-    found = assembled(predict_tiles(blurred, path, Tiling(64, 0)))
+    found = predicted(blurred, path, Tiling(64, 0))
     differs = found != blurred(image)
     assert differs.any()
     assert not differs[:, 8:56].any(
@@ -115,9 +128,8 @@ def test_an_image_that_fits_is_predicted_as_it_is(scene: tuple[Path, np.ndarray]
         seen.append(window)
         return blurred(window)
 
-    labels = predict_tiles(segment, path, Tiling(336, 0))
-    assert labels.tile == (160, 336)
-    np.testing.assert_array_equal(assembled(labels), blurred(image))
+    assert Tiling(336, 0).kept((150, 331)) == (160, 336)
+    np.testing.assert_array_equal(predicted(segment, path, Tiling(336, 0)), blurred(image))
     (window,) = seen
     np.testing.assert_array_equal(window, image)
 
@@ -133,7 +145,7 @@ def test_windows_are_predicted_when_their_tile_is_asked_for(
         count += 1
         return blurred(window)
 
-    tiles = iter(predict_tiles(segment, path, Tiling(64, 16)).tiles)
+    tiles = predict_tiles(segment, WindowReader(path), Tiling(64, 16))
     assert count == 0
     for done in range(1, 5):
         next(tiles)
@@ -153,7 +165,7 @@ def tiles_of(labels: np.ndarray, side: int) -> Iterator[np.ndarray]:
 def test_holds_indices_and_palette(tmp_path: Path, size: tuple[int, int]) -> None:
     labels = np.random.default_rng(0).integers(0, 256, size)
     path = tmp_path / "labels.tif"
-    write_label_tiff(path, LabelTiles(size, (32, 32), tiles_of(labels, 32)), PALETTE)
+    write_label_tiff(path, tiles_of(labels, 32), size, (32, 32), PALETTE)
     np.testing.assert_array_equal(tifffile.imread(path), labels)
     with Image.open(path) as written:
         assert written.mode == "P"
@@ -174,7 +186,7 @@ def test_a_tile_is_taken_when_the_one_before_is_written(tmp_path: Path) -> None:
             assert partial.stat().st_size >= (count - 1) * noise.size
             yield noise
 
-    write_label_tiff(tmp_path / "a.tif", LabelTiles((2048, 2048), (256, 256), tiles()), PALETTE)
+    write_label_tiff(tmp_path / "a.tif", tiles(), (2048, 2048), (256, 256), PALETTE)
 
 
 def test_what_fails_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
@@ -191,7 +203,7 @@ def test_what_fails_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
         (KeyboardInterrupt(), KeyboardInterrupt),
     ):
         with pytest.raises(expected):
-            write_label_tiff(path, LabelTiles((16, 32), (16, 16), tiles(error)), PALETTE)
+            write_label_tiff(path, tiles(error), (16, 32), (16, 16), PALETTE)
         assert path.read_bytes() == b"old"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -199,5 +211,94 @@ def test_what_fails_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     tile = np.full((16, 16), 256)
     with pytest.raises(InputError, match="label 256"):
-        write_label_tiff(tmp_path / "a.tif", LabelTiles((16, 16), (16, 16), [tile]), PALETTE)
+        write_label_tiff(tmp_path / "a.tif", [tile], (16, 16), (16, 16), PALETTE)
     assert not list(tmp_path.iterdir())
+
+
+def saved(image: np.ndarray, path: Path, mode: str = "RGB", **settings: object) -> Path:
+    Image.fromarray(image[..., ::-1]).convert(mode).save(path, **settings)
+    return path
+
+
+def turned(path: Path, image: np.ndarray) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(image, path, exif=exif)
+
+
+def deep(path: Path, image: np.ndarray) -> Path:
+    cv2.imwrite(str(path), image.astype(np.uint16) * 257)
+    return path
+
+
+FILES = {
+    "color.png": lambda path, image: saved(image, path),
+    "gray.png": lambda path, image: saved(image, path, "L"),
+    "gray_alpha.png": lambda path, image: saved(image, path, "LA"),
+    "alpha.png": lambda path, image: saved(image, path, "RGBA"),
+    "palette.png": lambda path, image: saved(image, path, "P"),
+    "bits.png": lambda path, image: saved(image, path, "1"),
+    "deep.png": deep,
+    "deep.tif": deep,
+    "photo.jpg": lambda path, image: saved(image, path),
+    "turned.jpg": turned,
+    "turned.tif": turned,
+    "plain.tif": lambda path, image: saved(image, path),
+    "lossy.webp": lambda path, image: saved(image, path),
+    "a[1].png": lambda path, image: saved(image, path),
+    "名\udcff.png": lambda path, image: saved(image, path),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_windows_are_those_of_the_whole_image(tmp_path: Path, image: np.ndarray, name: str) -> None:
+    path = FILES[name](tmp_path / name, image)
+    whole, reader = read_image(path), WindowReader(path)
+    assert reader.size == whole.shape[:2]
+    for top, bottom, left, right in ((0, *reader.size[:1], 0, reader.size[1]), (7, 30, 11, 40)):
+        window = reader.read(top, bottom, left, right)
+        assert window.dtype == np.uint8
+        np.testing.assert_array_equal(window, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "strips.tif", "tiles.tif", "zip.tif"])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    path = tmp_path / name
+    if name in ("tiles.tif", "zip.tif"):
+        compression = "zlib" if name == "zip.tif" else None
+        tifffile.imwrite(path, image, tile=(64, 64), compression=compression)
+    else:
+        saved(image, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.8 * len(content))])
+    with pytest.raises(InputError, match=name):
+        WindowReader(path).read(200, 300, 0, 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gone.png", "No such file"),
+        ("empty.png", "not a whole image"),
+        ("text.png", "not a whole image"),
+        ("folder.png", ""),
+        ("cmyk.jpg", "got cmyk"),
+        ("float.tif", "of float"),
+        ("dark.png", "up to 3968"),
+    ],
+)
+def test_what_is_no_image_of_ours_is_refused_by_name(
+    tmp_path: Path, image: np.ndarray, name: str, reason: str
+) -> None:
+    path = tmp_path / name
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    saved(image, tmp_path / "cmyk.jpg", "CMYK")
+    saved(image, tmp_path / "float.tif", "F")
+    cv2.imwrite(str(tmp_path / "dark.png"), image.astype(np.uint16) * 16)
+    with pytest.raises(InputError, match=reason) as error:
+        WindowReader(path)
+    assert str(error.value).startswith(str(path))
+    assert "\\n" not in str(error.value)

@@ -137,6 +137,12 @@ def test_the_gallery_sorts_and_filters(report: Report) -> None:
     assert report.texts("#count") == ["4 of 8 images"]
 
 
+def test_where_no_image_lost_the_least_gains_are_shown(report: Report) -> None:
+    report.choose("#class", "2")  # of which no label map has a wrong pixel
+    assert report.texts("#cards .divide") == ["No image gained", "No image lost: gained least"]
+    assert sorted(report.cards()) == [f"image{k}.png" for k in (1, 3, 5, 7)]
+
+
 def test_another_model_to_compare_with(report: Report) -> None:
     before = report.texts(".tiles:not([hidden]) .small")[0]
     report.click("#baseline span", 1)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_pointrend.report import ReportHook
@@ -31,7 +33,7 @@ def test_a_test_with_a_report(
 ) -> None:
     assert names(report) == {"images", "index.html", "report.css", "report.js", "report.json"}
     kinds = ("photo.jpg", "labels0.png", "labels1.png", "truth.png", "errors0.png", "points.png")
-    assert {f"0_{k:05d}-{kind}" for k in range(2) for kind in kinds} < names(report / "images")
+    assert {f"{k:05d}-{kind}" for k in range(2) for kind in kinds} < names(report / "images")
     (log,) = (tmp_path / "run").glob("*/*.json")
     logged = json.loads(log.read_text())
     first = json.loads((report / "report.json").read_text())["scores"]
@@ -80,6 +82,38 @@ def test_coarse_labels_are_those_of_no_steps(
     assert coarse[0].shape == (50, 70)
 
 
+def test_images_without_truth_of_many_classes_without_colors(
+    run_tool: Tool, tiny_config: Path, tmp_path: Path, fresh_runs: None
+) -> None:
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
+    cfg = Config.fromfile(tiny_config)
+    cfg.model.decode_head.num_classes = 150
+    cfg.test_dataloader.dataset = dict(
+        type="BaseSegDataset",
+        data_root=str(tmp_path / "in"),
+        img_suffix=".png",
+        metainfo=dict(classes=[f"class {k}" for k in range(150)]),
+        test_mode=True,
+        pipeline=[dict(type="LoadImageFromFile"), dict(type="PackSegInputs")],
+    )
+    cfg.test_evaluator = dict(type="IoUMetric", format_only=True, output_dir=str(tmp_path / "out"))
+    cfg.dump(tmp_path / "many.py")
+    init_default_scope("mmseg")
+    torch.save({"state_dict": MODELS.build(cfg.model).state_dict()}, tmp_path / "many.pth")
+    run_tool("test", tmp_path / "many.py", tmp_path / "many.pth", "--report", tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["scores"] is None
+    written = names(tmp_path / "report" / "images")
+    assert written == {
+        f"00000-{kind}"
+        for kind in ("crop0.jpg", "labels0.png", "labels1.png", "photo.jpg", "points.png")
+    }
+    with Image.open(tmp_path / "report" / "images" / "00000-labels1.png") as labels:
+        assert len(labels.convert("RGB").getcolors()) > 1
+
+
 def test_folders_of_others_are_kept(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     with pytest.raises(ValueError, match="is not a report"):
@@ -91,8 +125,8 @@ def test_folders_of_others_are_kept(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--report-images", 0], "--report-images must be an integer >= 1, got 0"),
-        (["--against", "nowhere"], "nowhere: no such folder"),
-        (["--against", "empty"], "lacks the predictions of 2 of 2 images"),
+        (["--against", "nowhere"], r"shapes_seed1_000000.png: cannot be read as labels.*--out"),
+        (["--against", "empty"], r"shapes_seed1_000000.png: cannot be read as labels"),
         (["--against", "small"], r"shape must be \(64, 64\).*got \(2, 2\)"),
         (["--tta"], "leave out --tta"),
         (

@@ -13,7 +13,6 @@ from mmseg_pointrend.report.pictures import (
     WRONG,
     crops_of,
     error_map,
-    photo_of,
     point_map,
     read_labels,
     telling_window,
@@ -61,22 +60,6 @@ def test_colors_of_label_maps(tmp_path: Path, num_classes: int) -> None:
     assert pixels[0] == [[*palette[0], 255], [*palette[2], 255]]
     assert pixels[1][0] == [*palette[-1], 255]
     assert pixels[1][1][3] == 0
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 12])
-def test_photos_of_any_number_of_channels(channels: int) -> None:
-    values = np.random.default_rng(0).normal(0, 1000, (channels, 6, 8)).astype(np.float32)
-    values[0, 0, 0] = np.nan
-    photo = photo_of(values, (12, 16), rgb=False)
-    assert (photo.shape, photo.dtype) == ((12, 16, 3), np.uint8)
-    assert photo.max() - photo.min() > 200
-
-
-def test_photos_of_8_bits_stay_as_they_are() -> None:
-    values = np.random.default_rng(0).integers(0, 256, (3, 6, 8), dtype=np.uint8)
-    np.testing.assert_array_equal(photo_of(values, (6, 8), rgb=False), values.transpose(1, 2, 0))
-    swapped = values[::-1].transpose(1, 2, 0)
-    np.testing.assert_array_equal(photo_of(values, (6, 8), rgb=True), swapped)
 
 
 def test_label_maps_of_another_model_are_checked(tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_rings_are_parts_of_the_image_that_do_not_overlap() -> None:
     assert len(counts) == 2 + len(DISTANCES)
 
 
+def test_rings_count_the_same_classes_for_all_maps() -> None:
+    truth = np.zeros((20, 100), dtype=int)
+    truth[:, 50:] = 1
+    wrong = truth.copy()
+    wrong[:, 10] = 2  # far from the boundary, where the truth has no such class
+    scorer = Scorer(CLASSES, BoundaryIoUMetric())
+    counts = np.stack([scorer.count(truth, labels, "image") for labels in (truth, wrong)])
+    before, after = dict(by_distance(counts))[">32"]
+    assert before == 100
+    assert after == pytest.approx(100 * (1 - 1 / 17 / 2), abs=0.5)
+
+
 def test_classes_that_do_not_occur_are_left_out() -> None:
     truth = np.zeros((8, 8), dtype=int)
     counts = Scorer(CLASSES, BoundaryIoUMetric()).count(truth, truth, "image")

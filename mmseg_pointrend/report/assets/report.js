@@ -68,10 +68,11 @@ function showGallery() {
   if (order === "ends") {
     const gained = found.filter((card) => gain(card) > 0).slice(0, ENDS);
     const lost = found.filter((card) => gain(card) < 0).slice(-ENDS).reverse();
-    list = [...gained, ...lost];
+    const least = lost.length ? lost : found.slice(gained.length).slice(-ENDS).reverse();
+    list = [...gained, ...least];
     elements = [
       make("li", "divide", gained.length ? "Gained most" : "No image gained"), ...gained.map((card) => card.element),
-      make("li", "divide", lost.length ? "Lost most" : "No image lost"), ...lost.map((card) => card.element),
+      make("li", "divide", lost.length ? "Lost most" : "No image lost: gained least"), ...least.map((card) => card.element),
     ];
   }
   shown = list.map((card) => card.item);
