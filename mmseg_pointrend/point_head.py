@@ -44,6 +44,9 @@ class PointMLP(BaseModule):
         num_fcs (int): Number of hidden layers. Defaults to 3.
         coarse_pred_each_layer (bool): Whether every layer sees the coarse logits, not only the
             first. Defaults to True.
+        standardize (bool): Whether each fine feature is brought to mean 0 and variance 1 first, by
+            batch norm without weights. Features of a frozen model can be of any scale. Defaults to
+            False.
         norm_cfg (dict, optional): Normalization of the hidden layers, such as dict(type='BN1d') or
             dict(type='SyncBN'). Defaults to None.
         act_cfg (dict): Activation of the hidden layers. Defaults to dict(type='ReLU').
@@ -60,6 +63,7 @@ class PointMLP(BaseModule):
         channels: int = 256,
         num_fcs: int = 3,
         coarse_pred_each_layer: bool = True,
+        standardize: bool = False,
         norm_cfg: dict | None = None,
         act_cfg: dict = dict(type="ReLU"),
         init_cfg: dict | None = dict(type="Normal", std=0.01, override=dict(name="fc_seg")),
@@ -70,6 +74,7 @@ class PointMLP(BaseModule):
                 "point_head.norm_cfg has BN, which normalizes maps; points take dict(type='BN1d')."
             )
         self.coarse_pred_each_layer = coarse_pred_each_layer
+        self.standardize = nn.BatchNorm1d(in_channels, affine=False) if standardize else None
         extra = out_channels if coarse_pred_each_layer else 0
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs
         layer = dict(conv_cfg=dict(type=PointConv), norm_cfg=norm_cfg, act_cfg=act_cfg)
@@ -86,6 +91,10 @@ class PointMLP(BaseModule):
         Returns:
             Tensor: Logits, (B, C, N).
         """
+        if self.standardize is not None:
+            rows = fine_points.transpose(1, 2)
+            rows = self.standardize(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+            fine_points = rows.transpose(1, 2)
         coarse_points = coarse_points.to(fine_points.dtype)
         x = _cat_channels(fine_points, coarse_points)
         for fc in self.fcs:
