@@ -17,13 +17,13 @@ POINTS = "model.decode_head.renderer.subdivision_num_points"
 def test_trains_once_and_goes_on_from_other_experiments(tiny_config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def run(experiment: Experiment) -> dict[str, float]:
-        return run_experiment(experiment, 3, out, tiny_config.parent, TRAIN_TOOL)
+    def run(experiment: Experiment, seed: int = 0) -> dict[str, float]:
+        return run_experiment(experiment, seed, out, tiny_config.parent, TRAIN_TOOL)
 
     first = run(Experiment("first", tiny_config.name, {"train_cfg.max_iters": 1}))
     assert set(METRICS) < set(first)
-    folder = out / "first" / "seed_3"
-    assert read_checkpoint(folder / "iter_1.pth")["meta"]["seed"] == 3
+    folder = out / "first" / "seed_0"
+    assert read_checkpoint(folder / "iter_1.pth")["meta"]["seed"] == 0
 
     (folder / "metrics.json").write_text(json.dumps({"mIoU": -1}))
     assert run(Experiment("first", "no such file")) == {"mIoU": -1}
@@ -32,7 +32,9 @@ def test_trains_once_and_goes_on_from_other_experiments(tiny_config: Path, tmp_p
     assert set(METRICS) < set(rendered)
     assert not [*out.glob("rendered/**/*.pth")]
 
-    run(Experiment("second", tiny_config.name, {"train_cfg.max_iters": 1}, start_from="first"))
+    second = Experiment("second", tiny_config.name, {"train_cfg.max_iters": 1}, start_from="first")
+    run(second, seed=3)
+    assert read_checkpoint(out / "second/seed_3/iter_1.pth")["meta"]["seed"] == 3
     assert Config.fromfile(out / "second/seed_3/experiment.py").load_from == str(
         folder / "iter_1.pth"
     )
