@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiments import Experiment, markdown_table, run_experiment
@@ -79,8 +80,8 @@ EXPERIMENTS = [
 ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of how experiments run."""
     parser.add_argument("names", nargs="*", help="experiments to run; by default all, in order")
     parser.add_argument(
         "--out",
@@ -92,10 +93,13 @@ def main() -> None:
     parser.add_argument("--amp", action="store_true", help="train in mixed precision")
     parser.add_argument("--channels-last", action="store_true", help="train in channels_last")
     parser.add_argument("--list", action="store_true", help="only name the experiments")
-    args = parser.parse_args()
-    known = {experiment.name: experiment for experiment in EXPERIMENTS}
+
+
+def run_all(experiments: Sequence[Experiment], args: argparse.Namespace) -> None:
+    """Run the experiments that ``args`` name and print the results of all."""
+    known = {experiment.name: experiment for experiment in experiments}
     if unknown := set(args.names) - known.keys():
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
     if args.list:
         print("\n".join(known))
         return
@@ -118,6 +122,12 @@ def main() -> None:
 
 def _results(folder: Path) -> list[dict[str, float]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("seed_*/metrics.json"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
+    run_all(EXPERIMENTS, parser.parse_args())
 
 
 if __name__ == "__main__":
