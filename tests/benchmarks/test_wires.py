@@ -27,5 +27,5 @@ def test_writes_pairs_and_names_them_in_experiments(tmp_path: Path) -> None:
         labels = cv2.imread(str(tmp_path / "wires/annotations" / part / "a.png"), -1)
         assert set(np.unique(labels)) == {0, 1}
     for experiment in experiments(tmp_path / "wires"):
-        data = experiment.options["val_dataloader.dataset"]
-        assert data["data_root"] == str(tmp_path / "wires")
+        root = experiment.options["val_dataloader.dataset.data_root"]
+        assert root == str(tmp_path / "wires")
