@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.camvid import HEAD, PUBLISHED, ROOT, add_options, run_all
+from benchmarks.camvid import FOUR_STEPS, HEAD, PUBLISHED, ROOT, add_options, run_all
 from benchmarks.experiments import Experiment
 
 CELLS = 4  # of a pixel's side, that coverage is drawn in
@@ -93,6 +93,7 @@ def experiments(folder: Path) -> list[Experiment]:
         Experiment("wires_coarse", "aspp_lite0_camvid.py", options | _steps(300)),
         Experiment("wires_published", config, PUBLISHED | ours, start_from="wires_coarse"),
         Experiment("wires_ours", config, ours, start_from="wires_coarse"),
+        Experiment("wires_ours_steps_4", config, ours | FOUR_STEPS, weights_of="wires_ours"),
     ]
 
 
