@@ -28,8 +28,9 @@ class Experiment:
         name (str): Name of the row and of its folder.
         config (str): Config file, relative to the folder of the configs.
         options (dict): Overrides of nested keys, as ``--cfg-options`` has them. Defaults to none.
-        start_from (str, optional): Name of the experiment whose final weights training starts
-            from. Defaults to None: from the config's initialization.
+        start_from (str, optional): Name of the experiment whose final weights of seed 0 training
+            of every seed starts from, so that seeds share what is frozen. Defaults to None: from
+            the config's initialization.
         weights_of (str, optional): Name of the experiment whose final weights are tested, for
             what changes prediction only. Defaults to None: train.
     """
@@ -76,7 +77,7 @@ def run_experiment(
         checkpoint = _trained(out, experiment.weights_of, seed)
     else:
         if experiment.start_from is not None:
-            cfg.load_from = str(_trained(out, experiment.start_from, seed))
+            cfg.load_from = str(_trained(out, experiment.start_from, seed=0))
         _train(experiment.name, cfg, work_dir, train_tool, amp, channels_last)
         checkpoint = find_latest_checkpoint(str(work_dir))
     cfg.work_dir = str(work_dir)

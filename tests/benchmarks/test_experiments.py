@@ -31,14 +31,14 @@ def test_trains_once_and_goes_on_from_other_experiments(
 ) -> None:
     out = tmp_path / "out"
 
-    def run(experiment: Experiment) -> dict[str, float]:
-        return run_experiment(experiment, 3, out, tiny_config.parent, train_tool)
+    def run(experiment: Experiment, seed: int = 0) -> dict[str, float]:
+        return run_experiment(experiment, seed, out, tiny_config.parent, train_tool)
 
     first = run(Experiment("first", tiny_config.name, {"train_cfg.max_iters": 1}))
     assert set(METRICS) < set(first)
-    folder = out / "first" / "seed_3"
+    folder = out / "first" / "seed_0"
     cfg = Config.fromfile(folder / "experiment.py")
-    assert (cfg.randomness.seed, cfg.train_cfg.max_iters) == (3, 1)
+    assert (cfg.randomness.seed, cfg.train_cfg.max_iters) == (0, 1)
 
     (folder / "metrics.json").write_text(json.dumps({"mIoU": -1}))
     assert run(Experiment("first", "no such file")) == {"mIoU": -1}
@@ -47,10 +47,11 @@ def test_trains_once_and_goes_on_from_other_experiments(
     assert set(METRICS) < set(rendered)
     assert not [*out.glob("rendered/**/*.pth")]
 
-    run(Experiment("second", tiny_config.name, {"train_cfg.max_iters": 1}, start_from="first"))
-    assert Config.fromfile(out / "second/seed_3/experiment.py").load_from == str(
-        folder / "iter_2.pth"
-    )
+    second = Experiment("second", tiny_config.name, {"train_cfg.max_iters": 1}, start_from="first")
+    run(second, seed=3)
+    cfg = Config.fromfile(out / "second/seed_3/experiment.py")
+    assert cfg.randomness.seed == 3
+    assert cfg.load_from == str(folder / "iter_2.pth")
 
 
 @pytest.mark.parametrize("key", ["weights_of", "start_from"])
