@@ -40,8 +40,8 @@ IGNORED = {
     "train_cfg",
     "vocabulary",
 }
-SIZE = 512  # of images, where the config names no size
-SMALL = 128  # of images of models that do not run without numbers
+SIZE = 512  # of images, where nothing names their size
+SMALL = 128  # of crops of models with weights, where they take it
 
 
 class _Shapes(TorchFunctionMode):
@@ -72,17 +72,22 @@ def main() -> None:
     part, parts = map(int, args.shard.split("/"))
     groups = [*distinct_models(args.families)]
     if args.weights:
-        groups = [*{group[0].parts[0]: group for group in reversed(groups)}.values()]
+        families: dict[str, list[list[Path]]] = {}
+        for group in groups:
+            families.setdefault(group[0].parts[0], []).append(group)
+        groups = [min(members, key=_extent) for members in families.values()]
     out = Path(args.json) if args.json else None
     done = {json.loads(line)["config"] for line in _lines(out)}
     results = []
     for members in groups[part - 1 :: parts]:
         if str(members[0]) in done:
             continue
-        result = check(members[0], args.weights)
-        if not args.weights and "meta tensors" in (result["problem"] or ""):
+        result = check(members[0]) if not args.weights else check(members[0], SMALL)
+        if "meta tensors" in (result["problem"] or ""):
             # such as Mask2Former, whose queries look where they saw something
-            result = check(members[0], args.weights, "cpu")
+            result = check(members[0], SMALL)
+        elif args.weights and "does not run on an image" in (result["problem"] or ""):
+            result = check(members[0], SIZE)
         result = {"config": str(members[0]), "recipes": len(members), **result}
         print(members[0], result["problem"] or "works", flush=True)
         results.append(result)
@@ -106,40 +111,39 @@ def distinct_models(families: list[str] | None = None) -> Iterator[list[Path]]:
     yield from groups.values()
 
 
-def check(name: Path, weights: bool, device: str = "meta") -> dict[str, Any]:
+def check(name: Path, crop: int | None = None) -> dict[str, Any]:
     """Write and run the retrofit of a recipe.
 
     Args:
         name (Path): The recipe, by its path in the zoo.
-        weights (bool): Whether to have weights, random ones, and to prove the retrofit on the CPU.
-        device (str): Where to run without weights. Defaults to 'meta'.
+        crop (int, optional): Size of the crops of a model with random weights, whose retrofit is
+            proved as tools/retrofit.py does it. Defaults to None: shapes only, on the meta device.
 
     Returns:
         dict[str, Any]: ``problem`` (None if it works), ``head``, ``strides`` that the point head
         reads, ``image`` whether it reads the image, ``differing`` labels without steps.
     """
     result: dict[str, Any] = dict(problem=None, head="", strides=[], image=False, differing=None)
+    device = torch.device("meta" if crop is None else "cpu")
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            torch.device("cpu" if weights else device),
-            _Shapes(),
-        ):
-            cfg = read_model_config(ZOO / name)
-            if not weights and device != "meta":
-                cfg.model.data_preprocessor.size = (SMALL, SMALL)
+        with tempfile.TemporaryDirectory() as folder, device, _Shapes():
+            config, target = ZOO / name, Path(folder, "new.py")
+            if crop is not None:
+                model = dict(data_preprocessor=dict(size=(crop, crop)))
+                config = Path(folder, "small.py")
+                config.write_text(f'_base_ = "{(ZOO / name).as_posix()}"\nmodel = {model}\n')
+            cfg = read_model_config(config)
             head = cfg.model.decode_head
             result["head"] = type_name(head[-1] if isinstance(head, list) else head)
             model = build_coarse_model(cfg, name)
-            target = Path(folder, "new.py")
-            written = write_config(cfg, model, ZOO / name, "none.pth", target, check=weights)
+            written = write_config(cfg, model, config, "none.pth", target, check=crop is not None)
             result.update(
                 strides=[level.stride for level in written.chosen],
                 image=written.reads_image,
                 differing=written.differing,
             )
-            if not weights:
-                _run_shapes(target, cfg.model.data_preprocessor.get("size") or (SIZE, SIZE))
+            if crop is None:
+                _run_shapes(target)
     except InputError as error:
         result["problem"] = str(error).replace(str(ZOO) + "/", "")
     except Exception as error:  # a defect; the table counts it
@@ -148,13 +152,22 @@ def check(name: Path, weights: bool, device: str = "meta") -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _run_shapes(config: Path, size: tuple[int, int]) -> None:
+def _run_shapes(config: Path) -> None:
     """Build the model of a config and have it predict, on the current device."""
     model = MODELS.build(Config.fromfile(config).model).eval()
+    size = model.data_preprocessor.size or (SIZE, SIZE)
     meta = dict(ori_shape=size, img_shape=size, pad_shape=size)
     logits = model.encode_decode(torch.zeros(1, 3, *size), [meta])
     if tuple(logits.shape) != (1, model.out_channels, *size):
         raise RuntimeError(f"logits must be of the size of the image, got {tuple(logits.shape)}")
+
+
+def _extent(group: list[Path]) -> tuple[int, str]:
+    """What to order the models of a family by, small ones first."""
+    cfg = Config.fromfile(ZOO / group[0], import_custom_modules=False)
+    backbone = (cfg.get("model") or {}).get("backbone") or {}
+    sizes = [backbone.get(key) or 0 for key in ("depth", "depths", "num_layers", "embed_dims")]
+    return sum(sum(size) if isinstance(size, list) else size for size in sizes), str(group[0])
 
 
 def table(results: list[dict[str, Any]]) -> str:
