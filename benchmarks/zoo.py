@@ -21,8 +21,8 @@ from mmseg.registry import MODELS
 from torch.nn.functional import batch_norm
 from torch.overrides import TorchFunctionMode
 
-from mmseg_pointrend.config import type_name
-from mmseg_pointrend.engine.coarse_model import build_coarse_model, read_model_config
+from mmseg_pointrend.config import parts, type_name
+from mmseg_pointrend.engine.coarse_model import read_coarse_model, read_model_config
 from mmseg_pointrend.engine.retrofit import write_config
 from mmseg_pointrend.errors import InputError
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", metavar="NAME", help="folders (default: all)")
     parser.add_argument("--shard", default="1/1", help="PART/PARTS of the models (default: 1/1)")
     parser.add_argument("--json", metavar="FILE", help="a line for each model; goes on there")
-    parser.add_argument("--table", nargs="+", metavar="FILE", help="only print the table of FILEs")
+    parser.add_argument("--table", nargs="+", metavar="FILE", help="only print a table of FILEs")
     args = parser.parse_args()
     if args.table:
         lines = [line for path in args.table for line in Path(path).read_text().splitlines()]
@@ -132,11 +132,10 @@ def check(name: Path, crop: int | None = None) -> dict[str, Any]:
                 model = dict(data_preprocessor=dict(size=(crop, crop)))
                 config = Path(folder, "small.py")
                 config.write_text(f'_base_ = "{(ZOO / name).as_posix()}"\nmodel = {model}\n')
-            cfg = read_model_config(config)
-            head = cfg.model.decode_head
-            result["head"] = type_name(head[-1] if isinstance(head, list) else head)
-            model = build_coarse_model(cfg, name)
-            written = write_config(cfg, model, config, "none.pth", target, check=crop is not None)
+            head = read_model_config(config).model.decode_head
+            result["head"] = type_name(parts(head)[-1])
+            coarse = read_coarse_model(config)
+            written = write_config(coarse, "none.pth", target, check=crop is not None)
             result.update(
                 strides=[level.stride for level in written.chosen],
                 image=written.reads_image,
@@ -171,30 +170,35 @@ def _extent(group: list[Path]) -> tuple[int, str]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table of families, with the totals below."""
+    """Totals and a Markdown table of families; of two results of a recipe the later counts."""
+    results = [*{result["config"]: result for result in results}.values()]
     families: dict[tuple[str, str], list[dict]] = {}
     for result in results:
         families.setdefault((Path(result["config"]).parts[0], result["head"]), []).append(result)
-    lines = [
-        "| Family | Head | Recipes | Works | Strides that the point head reads |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for (family, head), members in sorted(families.items()):
-        reasons = {
-            m["problem"].partition(".py: ")[2] or m["problem"] for m in members if m["problem"]
-        }
-        good = [member for member in members if not member["problem"]]
-        strides = sorted({", ".join(map(str, m["strides"])) for m in good})
-        image = "2, 4 of the image; " if any(m["image"] for m in good) else ""
-        differing = max((m["differing"] or 0 for m in good), default=0)
-        works = "yes" if not reasons else "no: " + "; ".join(sorted(reasons))
-        works += f" ({100 * differing:.2f} % of labels differ)" if differing else ""
-        count = sum(member["recipes"] for member in members)
-        row = [family, head, str(count), works, image + "; ".join(strides)]
-        lines.append("| " + " | ".join(row) + " |")
     total = sum(result["recipes"] for result in results)
     works = sum(result["recipes"] for result in results if not result["problem"])
-    return "\n".join([*lines, "", f"{works} of {total} recipes work."])
+    lines = [
+        f"{works} of {total} recipes work.",
+        "",
+        "| Family | Head | Recipes | Works | Strides of the fine features | With weights |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for (family, head), members in sorted(families.items()):
+        problems = {member["problem"].partition(": ")[2] for member in members if member["problem"]}
+        good = [member for member in members if not member["problem"]]
+        image = "2, 4 of the image; " if any(member["image"] for member in good) else ""
+        strides = sorted({", ".join(map(str, member["strides"])) for member in good})
+        shares = [member["differing"] for member in good if member["differing"] is not None]
+        row = [
+            family,
+            head,
+            str(sum(member["recipes"] for member in members)),
+            "no: " + "; ".join(sorted(problems)) if problems else "yes",
+            image + "; ".join(strides),
+            f"{100 * max(shares):.2g} % of labels differ" if shares else "",
+        ]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
 
 
 def _essence(part: Any) -> Any:

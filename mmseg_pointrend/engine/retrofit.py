@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.config import Config
 from mmengine.logging import print_log
-from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.loading import checkpoints_as_data
 from ..errors import InputError
 from ..files import replacing
-from .coarse_model import Level, Offer, build_coarse_model, find_offer, read_model_config
+from .coarse_model import CoarseModel, Level, read_coarse_model
 from .proof import prove
 from .retrofit_text import HEADER, Features, retrofit_text
 
@@ -74,32 +72,22 @@ def write_recipe(
     if "://" not in source:
         source = Path(source).expanduser().resolve().as_posix()
     _check_target(target, (config, Path(source)))
-    cfg = read_model_config(config)
     with checkpoints_as_data(trust):
-        model = build_coarse_model(cfg, config)
-    load_weights(model, source, trust=trust)
-    return write_config(cfg, model, config, source, target, iters, published, check)
+        coarse = read_coarse_model(config)
+    load_weights(coarse.network, source, trust=trust)
+    return write_config(coarse, source, target, iters, published, check)
 
 
 def write_config(
-    cfg: Config,
-    model: nn.Module,
-    config: Path,
+    coarse: CoarseModel,
     checkpoint: str,
     target: Path,
     iters: int = 20000,
     published: bool = False,
     check: bool = True,
 ) -> Retrofit:
-    """Write a retrofit's config for a trained model that is built and loaded already.
-
-    Args:
-        cfg (Config): Config of the model.
-        model (nn.Module): The model, in evaluation mode.
-        config, checkpoint, target, iters, published, check: See :func:`write_recipe`.
-    """
-    offer = find_offer(model, cfg, config)
-    chosen = choose_levels(offer, published)
+    """Write the config of a PointRend model on top of a model; see :func:`write_recipe`."""
+    chosen = choose_levels(coarse, published)
     is_coarse = chosen[0].stride > FINE_STRIDE
     if is_coarse and published:
         print_log(
@@ -109,7 +97,7 @@ def write_config(
             level=logging.WARNING,
         )
     features = Features(chosen, published, reads_image=is_coarse and not published)
-    text = retrofit_text(cfg, model, offer, features, config, checkpoint, target, iters)
+    text = retrofit_text(coarse, features, checkpoint, target, iters)
     differing = None
     with replacing(target) as partial:
         partial.write_text(text)
@@ -117,29 +105,29 @@ def write_config(
             with tempfile.NamedTemporaryFile("w", suffix=".py", dir=target.parent) as trial:
                 trial.write(text)
                 trial.flush()
-                differing = prove(Path(trial.name), model, offer, str(config))
-    return Retrofit(offer.levels, chosen, features.reads_image, differing)
+                differing = prove(Path(trial.name), coarse)
+    return Retrofit(coarse.levels, chosen, features.reads_image, differing)
 
 
-def choose_levels(offer: Offer, published: bool = False) -> list[Level]:
+def choose_levels(coarse: CoarseModel, published: bool = False) -> list[Level]:
     """Choose the levels that the point head reads, finest first.
 
     Of the levels of one stride it reads the first: what the deeper ones know is in the coarse
     logits. Those coarser than ``COARSEST_STRIDE`` are left out unless there is no other.
 
     Args:
-        offer (Offer): What a model offers.
+        coarse (CoarseModel): The model.
         published (bool): Whether to choose a single level: the coarsest with the paper's stride of
             4 or finer, if not coarser than the logits; the finest if there is none. Defaults to
             False.
     """
     if published:
-        limit = min(FINE_STRIDE, offer.coarse_stride)
-        fine = [level for level in offer.levels if level.stride <= limit]
+        limit = min(FINE_STRIDE, coarse.stride)
+        fine = [level for level in coarse.levels if level.stride <= limit]
         if fine:
             return [max(fine, key=lambda level: level.stride)]
-        return [min(offer.levels, key=lambda level: level.stride)]
-    first = {level.stride: level for level in reversed(offer.levels)}
+        return [min(coarse.levels, key=lambda level: level.stride)]
+    first = {level.stride: level for level in reversed(coarse.levels)}
     levels = [first[stride] for stride in sorted(first)]
     return [level for level in levels if level.stride <= COARSEST_STRIDE] or levels[:1]
 

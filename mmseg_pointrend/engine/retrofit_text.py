@@ -6,16 +6,14 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmseg.models import SegDataPreProcessor
-from torch import nn
 
 from ..config import parts, type_name, with_own_import
 from ..models.image_branch import ImageBranch
 from ..models.losses import can_train_points
 from ..points import stride16_cells
-from .coarse_model import Level, Offer
+from .coarse_model import CoarseModel, Level
 
 # What a retrofit sets beyond the published method; docs/results.md has what each brings.
 BOUNDARY_RATIO = 0.5
@@ -74,26 +72,17 @@ class Features(NamedTuple):
 
 
 def retrofit_text(
-    cfg: Config,
-    model: nn.Module,
-    offer: Offer,
-    features: Features,
-    config: Path,
-    checkpoint: str,
-    target: Path,
-    iters: int,
+    coarse: CoarseModel, features: Features, checkpoint: str, target: Path, iters: int
 ) -> str:
     """The config of a retrofit; see :func:`~mmseg_pointrend.engine.retrofit.write_config`."""
-    is_cascade = isinstance(cfg.model.decode_head, list)
-    head = _head_settings(cfg, model, offer, features)
     return CONFIG.format(
         header=HEADER,
-        name=config.name,
-        base=Path(os.path.relpath(config, target.parent)).as_posix(),
-        imports=json.dumps(with_own_import(cfg)),
+        name=coarse.path.name,
+        base=Path(os.path.relpath(coarse.path, target.parent)).as_posix(),
+        imports=json.dumps(with_own_import(coarse.cfg)),
         checkpoint=checkpoint,
-        model=_lines(_model_settings(cfg, model, offer, features), 4),
-        head=_lines(head if is_cascade else {"_delete_": "True", **head}, 8),
+        model=_lines(_model_settings(coarse, features), 4),
+        head=_lines(_head_settings(coarse, features), 8),
         iters=iters,
         warmup=max(1, min(200, iters // 10)),
         interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
@@ -104,37 +93,38 @@ def _lines(settings: dict[str, str], indent: int) -> str:
     return "".join(f"{' ' * indent}{key}={value},\n" for key, value in settings.items())
 
 
-def _model_settings(
-    cfg: Config, model: nn.Module, offer: Offer, features: Features
-) -> dict[str, str]:
+def _model_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
     """Settings of the model but for its decode head, as Python."""
+    model = coarse.cfg.model
     changed = {}
-    padding = cfg.model.get("data_preprocessor", {}).get("test_cfg") or {}
-    takes_padding = isinstance(model.data_preprocessor, SegDataPreProcessor)
-    if takes_padding and offer.takes_any_size and not {"size", "size_divisor"} & set(padding):
-        divisor = SIZE_DIVISORS.get(type_name(cfg.model.backbone), SIZE_DIVISOR)
+    padding = (model.get("data_preprocessor") or {}).get("test_cfg") or {}
+    takes_padding = isinstance(coarse.network.data_preprocessor, SegDataPreProcessor)
+    if takes_padding and coarse.takes_any_size and not {"size", "size_divisor"} & set(padding):
+        divisor = SIZE_DIVISORS.get(type_name(model.backbone), SIZE_DIVISOR)
         changed["data_preprocessor"] = f"test_cfg=dict(size_divisor={divisor})"
     if features.reads_image:
-        for part in ("backbone", "neck") if cfg.model.get("neck") else ("backbone",):
+        for part in ("backbone", "neck") if model.get("neck") else ("backbone",):
             changed[part] = f'type="WithImage", of=_base_.model.{part}.type'
     settings = {"type": '"RetrofitEncoderDecoder"'}
-    if isinstance(cfg.model.decode_head, list):  # all but num_stages, which only cascades take
+    if isinstance(model.decode_head, list):  # all but num_stages, which only cascades take
         settings = {"_delete_": "True", **settings}
         dropped = {"type", "num_stages", "decode_head", "auxiliary_head", "pretrained"}
-        settings.update({key: f"_base_.model.{key}" for key in cfg.model if key not in dropped})
+        settings.update({key: f"_base_.model.{key}" for key in model if key not in dropped})
         changed = {key: f"_base_.model.{key}, {value}" for key, value in changed.items()}
-    elif cfg.model.get("auxiliary_head"):
+    elif model.get("auxiliary_head"):
         settings["auxiliary_head"] = "None"
     return {**settings, **{key: f"dict({value})" for key, value in changed.items()}}
 
 
-def _head_settings(
-    cfg: Config, model: nn.Module, offer: Offer, features: Features
-) -> dict[str, str]:
+def _head_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
     """Settings of the PointRendHead, as Python."""
     levels, published, reads_image = features
     channels, indices = [level.channels for level in levels], [level.index for level in levels]
+    is_cascade = isinstance(coarse.cfg.model.decode_head, list)
+    built = coarse.network.decode_head
+    built = built[-1] if is_cascade else built
     settings = {
+        **({} if is_cascade else {"_delete_": "True"}),
         "type": '"PointRendHead"',
         "coarse_head": "_base_.model.decode_head",
         "in_channels": str(channels[0] if published else channels),
@@ -143,29 +133,27 @@ def _head_settings(
         "point_head": 'dict(init_cfg=dict(type="CoarseIdentity"))',
     }
     if reads_image:
-        image = f"in_channels={offer.in_channels}" if offer.in_channels != 3 else ""
+        image = f"in_channels={coarse.in_channels}" if coarse.in_channels != 3 else ""
         settings["image_branch"] = f"dict({image})"
     points = 8192
     if not published:
         near = [3 if level.stride <= NEIGHBORHOOD_STRIDE else 1 for level in levels]
         near = [3] * (len(ImageBranch().channels) if reads_image else 0) + near
-        points = POINTS_PER_CELL * stride16_cells(offer.crop_size)
+        points = POINTS_PER_CELL * stride16_cells(coarse.crop_size)
         settings["point_features"] = f"dict(neighborhood={near})"
         settings["point_sampler"] = (
             f'dict(num_points={points}, boundary_ratio={BOUNDARY_RATIO}, padding_mode="border")'
         )
     # Logits of the image's size are refined one step beyond it, at half-pixel spacing.
-    steps = "subdivision_steps=1, " if offer.coarse_stride == 1 else ""
+    steps = "subdivision_steps=1, " if coarse.stride == 1 else ""
     if steps or not published:
         settings["renderer"] = f"dict({steps}subdivision_num_points={points})"
-    is_list = isinstance(model.decode_head, nn.ModuleList)
-    built = model.decode_head[-1] if is_list else model.decode_head
     settings["num_classes"] = str(built.num_classes)
     defaults = {"out_channels": built.num_classes, **HEAD_DEFAULTS}
     for key, default in defaults.items():
         if getattr(built, key, default) != default:
             settings[key] = str(getattr(built, key))
-    settings["loss_decode"] = _losses(cfg.model.decode_head, built.out_channels)
+    settings["loss_decode"] = _losses(coarse.cfg.model.decode_head, built.out_channels)
     return settings
 
 

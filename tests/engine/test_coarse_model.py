@@ -3,17 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from mmseg_pointrend.engine.coarse_model import (
-    Offer,
-    build_coarse_model,
-    find_offer,
-    read_model_config,
-)
+from mmseg_pointrend.engine.coarse_model import CoarseModel, read_coarse_model
 from mmseg_pointrend.errors import InputError
 
 FCN = dict(
@@ -27,9 +22,12 @@ FCN = dict(
 )
 
 
-def offer_of(model: dict, **others: object) -> Offer:
-    cfg, path = Config(dict(model=model, **others)), Path("my.py")
-    return find_offer(build_coarse_model(cfg, path), cfg, path)
+def read(folder: Path, model: dict, **others: object) -> CoarseModel:
+    path = folder / "my.py"
+    path.write_text(
+        "".join(f"{key} = {value}\n" for key, value in dict(others, model=model).items())
+    )
+    return read_coarse_model(path)
 
 
 @MODELS.register_module()
@@ -53,10 +51,11 @@ def picky(width: int, **settings: object) -> dict:
     )
 
 
-def test_levels_logits_and_crops(tiny_model: Callable[..., ConfigDict]) -> None:
-    offer = offer_of(dict(tiny_model(), decode_head=dict(FCN, in_index=1)))
-    assert offer.levels == [(0, 8, 4), (1, 8, 8), (2, 8, 16), (3, 8, 32)]
-    assert offer == Offer(offer.levels, 8, (64, 64), 3, True)
+def test_levels_logits_and_crops(tiny_model: Callable[..., ConfigDict], tmp_path: Path) -> None:
+    coarse = read(tmp_path, dict(tiny_model().to_dict(), decode_head=dict(FCN, in_index=1)))
+    assert coarse.levels == [(0, 8, 4), (1, 8, 8), (2, 8, 16), (3, 8, 32)]
+    assert (coarse.stride, coarse.crop_size, coarse.in_channels) == (8, (64, 64), 3)
+    assert coarse.takes_any_size
 
 
 @pytest.mark.parametrize(
@@ -67,14 +66,18 @@ def test_levels_logits_and_crops(tiny_model: Callable[..., ConfigDict]) -> None:
         (dict(data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 32))), {}, (64, 32)),
     ],
 )
-def test_size_of_the_crops(model: dict, others: dict, expected: tuple[int, int]) -> None:
-    offer = offer_of({**picky(expected[1], in_channels=4), **model}, **others)
-    assert offer == Offer([(0, 8, 4)], 4, expected, 4, takes_any_size=False)
+def test_size_of_the_crops(
+    model: dict, others: dict, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    coarse = read(tmp_path, {**picky(expected[1], in_channels=4), **model}, **others)
+    assert (coarse.levels, coarse.stride) == ([(0, 8, 4)], 4)
+    assert (coarse.crop_size, coarse.in_channels) == (expected, 4)
+    assert not coarse.takes_any_size
 
 
-def test_a_model_that_does_not_run_is_refused() -> None:
+def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not run on an image of 64x64.*not 96 wide"):
-        offer_of(picky(96), crop_size=(64, 64))
+        read(tmp_path, picky(96), crop_size=(64, 64))
 
 
 @pytest.mark.parametrize(
@@ -98,14 +101,11 @@ def test_a_model_that_does_not_run_is_refused() -> None:
     ],
 )
 def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "my.py"
-    path.write_text(f"model = {model}\n")
     with pytest.raises(InputError, match=message):
-        build_coarse_model(read_model_config(path), path)
+        read(tmp_path, model)
 
 
 def test_missing_imports_are_named(tmp_path: Path) -> None:
     imports = dict(imports="no_such_package.models", allow_failed_imports=False)
-    (tmp_path / "my.py").write_text(f"custom_imports = {imports}\nmodel = dict()\n")
     with pytest.raises(InputError, match=r"my\.py needs the package no_such_package, which is not"):
-        read_model_config(tmp_path / "my.py")
+        read(tmp_path, {}, custom_imports=imports)

@@ -10,7 +10,7 @@ from mmseg.models import FCNHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_pointrend.engine.coarse_model import build_coarse_model, read_model_config
+from mmseg_pointrend.engine.coarse_model import read_coarse_model
 from mmseg_pointrend.engine.retrofit import Retrofit, write_config
 from mmseg_pointrend.errors import InputError
 
@@ -131,9 +131,7 @@ def write(model: dict, tmp_path: Path, **options: object) -> tuple[Retrofit, Con
     """Write the retrofit of a model with random weights; returns its model, too."""
     path, target = tmp_path / "my.py", tmp_path / "new.py"
     path.write_text(f"model = {model}\n")
-    cfg = read_model_config(path)
-    coarse = build_coarse_model(cfg, path)
-    written = write_config(cfg, coarse, path, "my.pth", target, **options)
+    written = write_config(read_coarse_model(path), "my.pth", target, **options)
     return written, Config.fromfile(target).model
 
 
@@ -199,7 +197,7 @@ def test_a_mismatch_is_told_before_anything_is_written(
     tiny_model: ModelCfg, tmp_path: Path
 ) -> None:
     model = on_four_levels(tiny_model, dict(FCN, type="OtherPrediction"))
-    with pytest.raises(InputError, match=r"without subdivision steps .* % of the labels"):
+    with pytest.raises(InputError, match=r"without subdivision steps gives .* % of the labels"):
         write(model, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["my.py"]
     written, _ = write(model, tmp_path, check=False)

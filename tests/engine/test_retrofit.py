@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints import loading
 from mmseg_pointrend.checkpoints.fitting import accept_misfits, read_checkpoint
-from mmseg_pointrend.engine.coarse_model import Level, Offer
+from mmseg_pointrend.engine.coarse_model import CoarseModel, Level
 from mmseg_pointrend.engine.retrofit import choose_levels, write_recipe
 from mmseg_pointrend.errors import InputError
 
@@ -304,8 +304,8 @@ def test_a_single_import_of_the_config_stays_one(
 )
 def test_choice_of_levels(strides: tuple[int, ...], published: bool, expected: list[int]) -> None:
     levels = [Level(index, 10 + index, stride) for index, stride in enumerate(strides)]
-    offer = Offer(levels, 8, (64, 64), 3, True)
-    assert [level.index for level in choose_levels(offer, published)] == expected
+    coarse = CoarseModel(Path("my.py"), Config(), nn.Module(), levels, 8, (64, 64), 3, True)
+    assert [level.index for level in choose_levels(coarse, published)] == expected
 
 
 def test_settings_of_the_parts_can_be_overridden(
