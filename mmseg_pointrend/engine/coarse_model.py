@@ -1,14 +1,15 @@
 """The trained model that PointRend is put on: building it and finding out what it offers."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -150,8 +151,8 @@ def _stride(pixels: int, cells: int) -> int:
     return power if math.ceil(pixels / power) == cells else round(pixels / cells)
 
 
-def _check_requirements(model: Mapping[str, Any], path: Path) -> None:
-    for kind in _types(model):
+def _check_requirements(model: ConfigDict, path: Path) -> None:
+    for kind in re.findall(r"'type': '([\w.]+)'", repr(model.to_dict())):
         scope, _, name = kind.rpartition(".")
         module = REQUIREMENTS.get(name) or REQUIREMENTS.get(scope.partition(".")[0])
         if module is not None:
@@ -159,16 +160,6 @@ def _check_requirements(model: Mapping[str, Any], path: Path) -> None:
                 import_module(module)
             except ImportError as error:
                 raise InputError(f"{path}: {kind} needs {_package(error)}.") from error
-
-
-def _types(part: Any) -> Iterator[str]:
-    if isinstance(part, Mapping):
-        if isinstance(part.get("type"), str):
-            yield part["type"]
-        part = [*part.values()]
-    if isinstance(part, list | tuple):
-        for each in part:
-            yield from _types(each)
 
 
 def _package(error: ImportError) -> str:

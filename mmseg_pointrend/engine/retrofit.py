@@ -22,19 +22,13 @@ FINE_STRIDE = 4
 
 
 class Retrofit(NamedTuple):
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        levels (list[Level]): The feature maps that the model has.
-        chosen (list[Level]): Those that the point head reads, finest first.
-        reads_image (bool): Whether it reads levels of stride 2 and 4 of an image branch too.
-        differing (float, optional): Share of the labels that differ from the model's before any
-            training and without subdivision steps; None if that was not checked.
-    """
-
-    levels: list[Level]
-    chosen: list[Level]
-    reads_image: bool
+    levels: list[Level]  # that the model has
+    chosen: list[Level]  # that the point head reads, finest first
+    reads_image: bool  # levels of stride 2 and 4 of an image branch too
+    # Share of the labels that differ from the model's before any training and without subdivision
+    # steps; None if that was not checked.
     differing: float | None
 
 
