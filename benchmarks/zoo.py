@@ -40,7 +40,7 @@ IGNORED = {
     "train_cfg",
     "vocabulary",
 }
-SIZE = 512  # of images, where nothing names their size
+SIZE = 512  # of images of recipes that do not name one
 SMALL = 128  # of crops of models with weights, where they take it
 
 
@@ -82,12 +82,12 @@ def main() -> None:
     for members in groups[part - 1 :: parts]:
         if str(members[0]) in done:
             continue
-        result = check(members[0]) if not args.weights else check(members[0], SMALL)
+        result = check(members[0], args.weights, SMALL if args.weights else None)
         if "meta tensors" in (result["problem"] or ""):
             # such as Mask2Former, whose queries look where they saw something
-            result = check(members[0], SMALL)
+            result = check(members[0], True, SMALL)
         elif args.weights and "does not run on an image" in (result["problem"] or ""):
-            result = check(members[0], SIZE)
+            result = check(members[0], True)
         result = {"config": str(members[0]), "recipes": len(members), **result}
         print(members[0], result["problem"] or "works", flush=True)
         results.append(result)
@@ -111,23 +111,24 @@ def distinct_models(families: list[str] | None = None) -> Iterator[list[Path]]:
     yield from groups.values()
 
 
-def check(name: Path, crop: int | None = None) -> dict[str, Any]:
+def check(name: Path, weights: bool = False, crop: int | None = None) -> dict[str, Any]:
     """Write and run the retrofit of a recipe.
 
     Args:
         name (Path): The recipe, by its path in the zoo.
-        crop (int, optional): Size of the crops of a model with random weights, whose retrofit is
-            proved as tools/retrofit.py does it. Defaults to None: shapes only, on the meta device.
+        weights (bool): Whether to have weights, random ones, and to prove the retrofit on the CPU
+            as tools/retrofit.py does it. Defaults to False: shapes only, on the meta device.
+        crop (int, optional): Size of the crops. Defaults to that of the recipe.
 
     Returns:
         dict[str, Any]: ``problem`` (None if it works), ``head``, ``strides`` that the point head
         reads, ``image`` whether it reads the image, ``differing`` labels without steps.
     """
     result: dict[str, Any] = dict(problem=None, head="", strides=[], image=False, differing=None)
-    device = torch.device("meta" if crop is None else "cpu")
+    config, device = ZOO / name, torch.device("cpu" if weights else "meta")
     try:
         with tempfile.TemporaryDirectory() as folder, device, _Shapes():
-            config, target = ZOO / name, Path(folder, "new.py")
+            target = Path(folder, "new.py")
             if crop is not None:
                 model = dict(data_preprocessor=dict(size=(crop, crop)))
                 config = Path(folder, "small.py")
@@ -135,16 +136,16 @@ def check(name: Path, crop: int | None = None) -> dict[str, Any]:
             head = read_model_config(config).model.decode_head
             result["head"] = type_name(parts(head)[-1])
             coarse = read_coarse_model(config)
-            written = write_config(coarse, "none.pth", target, check=crop is not None)
+            written = write_config(coarse, "none.pth", target, check=weights)
             result.update(
                 strides=[level.stride for level in written.chosen],
                 image=written.reads_image,
                 differing=written.differing,
             )
-            if crop is None:
+            if not weights:
                 _run_shapes(target)
     except InputError as error:
-        result["problem"] = str(error).replace(str(ZOO) + "/", "")
+        result["problem"] = str(error).replace(str(config), str(name))
     except Exception as error:  # a defect; the table counts it
         result["problem"] = f"DEFECT {type(error).__name__}: {error}".partition("\n")[0]
     return result
