@@ -177,9 +177,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         families.setdefault((Path(result["config"]).parts[0], result["head"]), []).append(result)
     total = sum(result["recipes"] for result in results)
-    works = sum(result["recipes"] for result in results if not result["problem"])
+    working = sum(result["recipes"] for result in results if not result["problem"])
     lines = [
-        f"{works} of {total} recipes work.",
+        f"{working} of {total} recipes work.",
         "",
         "| Family | Head | Recipes | Works | Strides of the fine features | With weights |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -190,11 +190,13 @@ def table(results: list[dict[str, Any]]) -> str:
         image = "2, 4 of the image; " if any(member["image"] for member in good) else ""
         strides = sorted({", ".join(map(str, member["strides"])) for member in good})
         shares = [member["differing"] for member in good if member["differing"] is not None]
+        count, works = (sum(m["recipes"] for m in each) for each in (members, good))
+        answer = f"{works} of {count}" if works else "no"
         row = [
             family,
             head,
-            str(sum(member["recipes"] for member in members)),
-            "no: " + "; ".join(sorted(problems)) if problems else "yes",
+            str(count),
+            f"{answer}: " + "; ".join(sorted(problems)) if problems else "yes",
             image + "; ".join(strides),
             f"{100 * max(shares):.2g} % of labels differ" if shares else "",
         ]

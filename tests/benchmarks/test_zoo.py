@@ -12,10 +12,11 @@ def test_table_has_totals_and_a_row_for_each_family() -> None:
     later = row("fcn/a.py", differing=0.0)
     no = row("san/c.py", problem="san/c.py: it compares", head="", strides=[])
     image = row("stdc/b.py", strides=[8], image=True)
-    lines = table([row("fcn/a.py"), row("fcn/d.py", strides=[8]), image, no, later]).splitlines()
-    assert lines[0] == "6 of 8 recipes work."
+    mixed = [row("fcn/d.py", strides=[8]), row("fcn/e.py", problem="fcn/e.py: no package")]
+    lines = table([row("fcn/a.py"), *mixed, image, no, later]).splitlines()
+    assert lines[0] == "6 of 10 recipes work."
     assert lines[4:] == [
-        "| fcn | FCNHead | 4 | yes | 4, 8; 8 | 0 % of labels differ |",
+        "| fcn | FCNHead | 6 | 4 of 6: no package | 4, 8; 8 | 0 % of labels differ |",
         "| san |  | 2 | no: it compares |  |  |",
         "| stdc | FCNHead | 2 | yes | 2, 4 of the image; 8 |  |",
     ]
