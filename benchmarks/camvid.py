@@ -128,10 +128,10 @@ def run_all(experiments: Sequence[Experiment], args: argparse.Namespace) -> None
                     args.amp,
                     args.channels_last,
                 )
-    print(markdown_table((name, _results(args.out / name)) for name in known))
+    print(markdown_table((name, read_results(args.out / name)) for name in known))
 
 
-def _results(folder: Path) -> list[dict[str, float]]:
+def read_results(folder: Path) -> list[dict[str, float]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("seed_*/metrics.json"))]
 
 

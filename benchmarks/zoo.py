@@ -18,9 +18,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
+from torch.nn.functional import batch_norm
+from torch.overrides import TorchFunctionMode
 
-from mmseg_pointrend.config import type_name
-from mmseg_pointrend.engine.coarse_model import build_coarse_model, read_model_config
+from mmseg_pointrend.config import parts, type_name
+from mmseg_pointrend.engine.coarse_model import read_coarse_model, read_model_config
 from mmseg_pointrend.engine.retrofit import write_config
 from mmseg_pointrend.errors import InputError
 
@@ -38,7 +40,20 @@ IGNORED = {
     "train_cfg",
     "vocabulary",
 }
-SIZE = 512  # of images, with weights
+SIZE = 512  # of images of recipes that do not name one
+SMALL = 128  # of crops of models with weights, where they take it
+
+
+class _Shapes(TorchFunctionMode):
+    """What runs of models without numbers need beyond PyTorch's meta device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:  # backbones read their drop rates while they are built
+            kwargs.setdefault("device", "cpu")
+        if func is batch_norm and args[0].is_meta:  # 1 ms instead of 10
+            return torch.empty_like(args[0])
+        return func(*args, **kwargs)
 
 
 def main() -> None:
@@ -47,7 +62,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", metavar="NAME", help="folders (default: all)")
     parser.add_argument("--shard", default="1/1", help="PART/PARTS of the models (default: 1/1)")
     parser.add_argument("--json", metavar="FILE", help="a line for each model; goes on there")
-    parser.add_argument("--table", nargs="+", metavar="FILE", help="only print the table of FILEs")
+    parser.add_argument("--table", nargs="+", metavar="FILE", help="only print a table of FILEs")
     args = parser.parse_args()
     if args.table:
         lines = [line for path in args.table for line in Path(path).read_text().splitlines()]
@@ -57,16 +72,22 @@ def main() -> None:
     part, parts = map(int, args.shard.split("/"))
     groups = [*distinct_models(args.families)]
     if args.weights:
-        groups = [*{group[0].parts[0]: group for group in reversed(groups)}.values()]
+        families: dict[str, list[list[Path]]] = {}
+        for group in groups:
+            families.setdefault(group[0].parts[0], []).append(group)
+        groups = [min(members, key=_extent) for members in families.values()]
     out = Path(args.json) if args.json else None
     done = {json.loads(line)["config"] for line in _lines(out)}
     results = []
     for members in groups[part - 1 :: parts]:
         if str(members[0]) in done:
             continue
-        result = check(members[0], args.weights)
-        if not args.weights and "meta tensors" in (result["problem"] or ""):
-            result = check(members[0], args.weights, "cpu")  # such as ConvNeXt, which needs numbers
+        result = check(members[0], args.weights, SMALL if args.weights else None)
+        if "meta tensors" in (result["problem"] or ""):
+            # such as Mask2Former, whose queries look where they saw something
+            result = check(members[0], True, SMALL)
+        elif args.weights and "does not run on an image" in (result["problem"] or ""):
+            result = check(members[0], True)
         result = {"config": str(members[0]), "recipes": len(members), **result}
         print(members[0], result["problem"] or "works", flush=True)
         results.append(result)
@@ -90,27 +111,32 @@ def distinct_models(families: list[str] | None = None) -> Iterator[list[Path]]:
     yield from groups.values()
 
 
-def check(name: Path, weights: bool, device: str = "meta") -> dict[str, Any]:
+def check(name: Path, weights: bool = False, crop: int | None = None) -> dict[str, Any]:
     """Write and run the retrofit of a recipe.
 
     Args:
         name (Path): The recipe, by its path in the zoo.
-        weights (bool): Whether to have weights, random ones, and to prove the retrofit on the CPU.
-        device (str): Where to run without weights. Defaults to 'meta'.
+        weights (bool): Whether to have weights, random ones, and to prove the retrofit on the CPU
+            as tools/retrofit.py does it. Defaults to False: shapes only, on the meta device.
+        crop (int, optional): Size of the crops. Defaults to that of the recipe.
 
     Returns:
         dict[str, Any]: ``problem`` (None if it works), ``head``, ``strides`` that the point head
         reads, ``image`` whether it reads the image, ``differing`` labels without steps.
     """
     result: dict[str, Any] = dict(problem=None, head="", strides=[], image=False, differing=None)
+    config, device = ZOO / name, torch.device("cpu" if weights else "meta")
     try:
-        with tempfile.TemporaryDirectory() as folder, torch.device("cpu" if weights else device):
-            cfg = read_model_config(ZOO / name)
-            head = cfg.model.decode_head
-            result["head"] = type_name(head[-1] if isinstance(head, list) else head)
-            model = build_coarse_model(cfg, name)
+        with tempfile.TemporaryDirectory() as folder, device, _Shapes():
             target = Path(folder, "new.py")
-            written = write_config(cfg, model, ZOO / name, "none.pth", target, check=weights)
+            if crop is not None:
+                model = dict(data_preprocessor=dict(size=(crop, crop)))
+                config = Path(folder, "small.py")
+                config.write_text(f'_base_ = "{(ZOO / name).as_posix()}"\nmodel = {model}\n')
+            head = read_model_config(config).model.decode_head
+            result["head"] = type_name(parts(head)[-1])
+            coarse = read_coarse_model(config)
+            written = write_config(coarse, "none.pth", target, check=weights)
             result.update(
                 strides=[level.stride for level in written.chosen],
                 image=written.reads_image,
@@ -119,7 +145,7 @@ def check(name: Path, weights: bool, device: str = "meta") -> dict[str, Any]:
             if not weights:
                 _run_shapes(target)
     except InputError as error:
-        result["problem"] = str(error).replace(str(ZOO) + "/", "")
+        result["problem"] = str(error).replace(str(config), str(name))
     except Exception as error:  # a defect; the table counts it
         result["problem"] = f"DEFECT {type(error).__name__}: {error}".partition("\n")[0]
     return result
@@ -128,8 +154,7 @@ def check(name: Path, weights: bool, device: str = "meta") -> dict[str, Any]:
 @torch.no_grad()
 def _run_shapes(config: Path) -> None:
     """Build the model of a config and have it predict, on the current device."""
-    cfg = Config.fromfile(config)
-    model = MODELS.build(cfg.model).eval()
+    model = MODELS.build(Config.fromfile(config).model).eval()
     size = model.data_preprocessor.size or (SIZE, SIZE)
     meta = dict(ori_shape=size, img_shape=size, pad_shape=size)
     logits = model.encode_decode(torch.zeros(1, 3, *size), [meta])
@@ -137,31 +162,46 @@ def _run_shapes(config: Path) -> None:
         raise RuntimeError(f"logits must be of the size of the image, got {tuple(logits.shape)}")
 
 
+def _extent(group: list[Path]) -> tuple[int, str]:
+    """What to order the models of a family by, small ones first."""
+    cfg = Config.fromfile(ZOO / group[0], import_custom_modules=False)
+    backbone = (cfg.get("model") or {}).get("backbone") or {}
+    sizes = [backbone.get(key) or 0 for key in ("depth", "depths", "num_layers", "embed_dims")]
+    return sum(sum(size) if isinstance(size, list) else size for size in sizes), str(group[0])
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table of families, with the totals below."""
+    """Totals and a Markdown table of families; of two results of a recipe the later counts."""
+    results = [*{result["config"]: result for result in results}.values()]
     families: dict[tuple[str, str], list[dict]] = {}
     for result in results:
         families.setdefault((Path(result["config"]).parts[0], result["head"]), []).append(result)
+    total = sum(result["recipes"] for result in results)
+    working = sum(result["recipes"] for result in results if not result["problem"])
     lines = [
-        "| Family | Head | Recipes | Works | Strides that the point head reads |",
-        "| --- | --- | --- | --- | --- |",
+        f"{working} of {total} recipes work.",
+        "",
+        "| Family | Head | Recipes | Works | Strides of the fine features | With weights |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for (family, head), members in sorted(families.items()):
-        reasons = {
-            m["problem"].partition(".py: ")[2] or m["problem"] for m in members if m["problem"]
-        }
+        problems = {member["problem"].partition(": ")[2] for member in members if member["problem"]}
         good = [member for member in members if not member["problem"]]
-        strides = sorted({", ".join(map(str, m["strides"])) for m in good})
-        image = "2, 4 of the image; " if any(m["image"] for m in good) else ""
-        differing = max((m["differing"] or 0 for m in good), default=0)
-        works = "yes" if not reasons else "no: " + "; ".join(sorted(reasons))
-        works += f" ({100 * differing:.2f} % of labels differ)" if differing else ""
-        count = sum(member["recipes"] for member in members)
-        row = [family, head, str(count), works, image + "; ".join(strides)]
+        image = "2, 4 of the image; " if any(member["image"] for member in good) else ""
+        strides = sorted({", ".join(map(str, member["strides"])) for member in good})
+        shares = [member["differing"] for member in good if member["differing"] is not None]
+        count, works = (sum(m["recipes"] for m in each) for each in (members, good))
+        answer = f"{works} of {count}" if works else "no"
+        row = [
+            family,
+            head,
+            str(count),
+            f"{answer}: " + "; ".join(sorted(problems)) if problems else "yes",
+            image + "; ".join(strides),
+            f"{100 * max(shares):.2g} % of labels differ" if shares else "",
+        ]
         lines.append("| " + " | ".join(row) + " |")
-    total = sum(result["recipes"] for result in results)
-    works = sum(result["recipes"] for result in results if not result["problem"])
-    return "\n".join([*lines, "", f"{works} of {total} recipes work."])
+    return "\n".join(lines)
 
 
 def _essence(part: Any) -> Any:

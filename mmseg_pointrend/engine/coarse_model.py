@@ -1,14 +1,15 @@
 """The trained model that PointRend is put on: building it and finding out what it offers."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -44,23 +45,50 @@ class Level(NamedTuple):
     stride: int  # pixels of the image to one of its cells
 
 
-class Offer(NamedTuple):
-    """What a trained model offers to a point head."""
+class CoarseModel(NamedTuple):
+    """A model that PointRend is put on, and what it offers to a point head."""
 
+    path: Path  # of its config
+    cfg: Config
+    network: nn.Module
     levels: list[Level]
-    coarse_stride: int  # of its logits
+    stride: int  # of its logits
     crop_size: tuple[int, int]  # (H, W) of the training crops
     in_channels: int  # of the image
     takes_any_size: bool  # whether it runs on images of other sizes than the crops
 
 
-def read_model_config(path: Path) -> Config:
-    """Read the config of a trained model.
+def read_coarse_model(path: Path) -> CoarseModel:
+    """Read a config, build its model, in evaluation mode and without weights, and run it once.
 
     Raises:
-        InputError: If it is no config, has no model that a point head can be put on, or needs
-            packages or operators that are not installed.
+        InputError: If it is no config, has no model that a point head can be put on, needs packages
+            or operators that are not installed, or if the model cannot be built or does not run.
     """
+    cfg = read_model_config(path)
+    with failing(f"{path}: the model cannot be built"):
+        network = MODELS.build({**cfg.model, "train_cfg": None, "pretrained": None}).eval()
+    convolutions = (m for m in network.backbone.modules() if isinstance(m, nn.Conv2d))
+    size, channels = _crop_size(cfg), getattr(next(convolutions, None), "in_channels", 3)
+    with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
+        features, logits = _run(network, (channels, *size))
+    takes_any_size = True
+    if (cfg.model.get("test_cfg") or {}).get("mode", "whole") == "whole":
+        try:
+            _run(network, (channels, size[0] + 32, size[1] + 32))
+        except Exception:  # whatever a model makes of an image that it was not made for
+            takes_any_size = False
+    is_single = isinstance(features, Tensor)
+    levels = [
+        Level(-1 if is_single else index, level.shape[1], _stride(size[1], level.shape[-1]))
+        for index, level in enumerate(as_levels(features))
+    ]
+    stride = _stride(size[1], logits.shape[-1])
+    return CoarseModel(path, cfg, network, levels, stride, size, channels, takes_any_size)
+
+
+def read_model_config(path: Path) -> Config:
+    """Read the config of a model, see :func:`read_coarse_model`."""
     try:
         cfg = read_config(path)
     except InputError as error:
@@ -87,38 +115,6 @@ def read_model_config(path: Path) -> Config:
     return cfg
 
 
-def build_coarse_model(cfg: Config, path: Path) -> nn.Module:
-    """Build a trained model without the weights that its backbone starts from, or InputError."""
-    with failing(f"{path}: the model cannot be built"):
-        return MODELS.build({**cfg.model, "train_cfg": None, "pretrained": None}).eval()
-
-
-@torch.no_grad()
-def find_offer(model: nn.Module, cfg: Config, path: Path) -> Offer:
-    """Run a trained model on an image of the size of the training crops to see what it offers.
-
-    Raises:
-        InputError: If the model, which is in evaluation mode, does not run.
-    """
-    convolutions = (m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
-    size, channels = _crop_size(cfg), getattr(next(convolutions, None), "in_channels", 3)
-    with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
-        features, logits = _run(model, torch.zeros(1, channels, *size))
-    takes_any_size = True
-    if (cfg.model.get("test_cfg") or {}).get("mode", "whole") == "whole":
-        try:
-            _run(model, torch.zeros(1, channels, size[0] + 32, size[1] + 32))
-        except Exception:  # whatever a model makes of an image that it was not made for
-            takes_any_size = False
-    is_single = isinstance(features, Tensor)
-    levels = [
-        Level(-1 if is_single else index, level.shape[1], _stride(size[1], level.shape[-1]))
-        for index, level in enumerate(as_levels(features))
-    ]
-    stride = _stride(size[1], logits.shape[-1])
-    return Offer(levels, stride, size, channels, takes_any_size)
-
-
 @contextmanager
 def failing(what: str) -> Iterator[None]:
     """Have whatever fails in the block say in one line what failed and why."""
@@ -131,8 +127,9 @@ def failing(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {reason}") from error
 
 
-def _run(model: nn.Module, image: Tensor) -> tuple[Tensor | Sequence, Tensor]:
-    features, head = model.extract_feat(image), model.decode_head
+@torch.no_grad()
+def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor | Sequence, Tensor]:
+    features, head = model.extract_feat(torch.zeros(1, *shape)), model.decode_head
     if isinstance(head, nn.ModuleList):
         head = CascadeHead([*head])
     return features, logit_map(coarse_output(head, features))
@@ -154,8 +151,8 @@ def _stride(pixels: int, cells: int) -> int:
     return power if math.ceil(pixels / power) == cells else round(pixels / cells)
 
 
-def _check_requirements(model: Mapping[str, Any], path: Path) -> None:
-    for kind in _types(model):
+def _check_requirements(model: ConfigDict, path: Path) -> None:
+    for kind in re.findall(r"'type': '([\w.]+)'", repr(model.to_dict())):
         scope, _, name = kind.rpartition(".")
         module = REQUIREMENTS.get(name) or REQUIREMENTS.get(scope.partition(".")[0])
         if module is not None:
@@ -163,16 +160,6 @@ def _check_requirements(model: Mapping[str, Any], path: Path) -> None:
                 import_module(module)
             except ImportError as error:
                 raise InputError(f"{path}: {kind} needs {_package(error)}.") from error
-
-
-def _types(part: Any) -> Iterator[str]:
-    if isinstance(part, Mapping):
-        if isinstance(part.get("type"), str):
-            yield part["type"]
-        part = [*part.values()]
-    if isinstance(part, list | tuple):
-        for each in part:
-            yield from _types(each)
 
 
 def _package(error: ImportError) -> str:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models.coarse_heads import classifies_masks
 from ..rendering.subdivision import Subdivision
-from .coarse_model import Offer, failing
+from .coarse_model import CoarseModel, failing
 
 # Share of the labels that may differ where logits of two runs are rounded differently.
 TOLERANCE = 1e-3
 
 
-def prove(config: Path, model: nn.Module, offer: Offer, name: str) -> float:
+def prove(config: Path, coarse: CoarseModel) -> float:
     """Try what a retrofit's config builds.
 
     The model trains a step on a random crop, with gradients of the point head (and image branch)
@@ -28,9 +28,7 @@ def prove(config: Path, model: nn.Module, offer: Offer, name: str) -> float:
 
     Args:
         config (Path): The config that was written.
-        model (nn.Module): The trained model, with its weights.
-        offer (Offer): What it offers.
-        name (str): Name of the trained model's config, for messages.
+        coarse (CoarseModel): The trained model, with its weights.
 
     Returns:
         float: Share of the labels that differ from the trained model's without subdivision steps.
@@ -39,48 +37,48 @@ def prove(config: Path, model: nn.Module, offer: Offer, name: str) -> float:
     Raises:
         InputError: If any of this fails.
     """
-    with failing(f"{name}: the PointRend model of its retrofit cannot be built"):
+    name, model = f"{coarse.path}: the PointRend model of its retrofit", coarse.network
+    with failing(f"{name} cannot be built"):
         retrofit = MODELS.build(Config.fromfile(config).model)
     retrofit.load_state_dict(model.state_dict(), strict=False)
     retrofit.decode_head.point_head.init_weights()
     generator = torch.Generator().manual_seed(0)
-    with failing(f"{name}: the PointRend model of its retrofit does not train"):
-        _train_step(retrofit, offer, generator)
-    height, width = offer.crop_size
-    if offer.takes_any_size:
+    with failing(f"{name} does not train"):
+        _train_step(retrofit, coarse, generator)
+    height, width = coarse.crop_size
+    if coarse.takes_any_size:
         height, width = height + 5, width + 11
-    image = _random_image((offer.in_channels, height, width), generator)
-    with failing(f"{name}: the PointRend model of its retrofit does not predict"):
+    image = _random_image((coarse.in_channels, height, width), generator)
+    with failing(f"{name} does not predict"):
         _predict(retrofit, image)
         retrofit.decode_head.renderer.subdivision = Subdivision(steps=0)
         found = _predict(retrofit, image)
     model.data_preprocessor = retrofit.data_preprocessor
-    with failing(f"{name}: the model does not predict an image of {height}x{width} pixels"):
+    with failing(f"{coarse.path}: the model does not predict an image of {height}x{width} pixels"):
         expected = _predict(model, image)
     share = (found != expected).float().mean().item()
     if share > TOLERANCE and not classifies_masks(retrofit.decode_head.coarse_head):
         raise InputError(
-            f"{name}: without subdivision steps {100 * share:.2f} % of the labels of the PointRend "
-            "model differ from the model's own; its head predicts in another way than its logits "
-            "say. --no-check writes the config all the same."
+            f"{name} without subdivision steps gives {100 * share:.2f} % of the labels unlike the "
+            "model; its head predicts in another way than its logits say. --no-check writes the "
+            "config all the same."
         )
     return share
 
 
-def _train_step(retrofit: nn.Module, offer: Offer, generator: torch.Generator) -> None:
-    labels = torch.randint(
-        retrofit.num_classes, (1, *offer.crop_size), generator=generator, dtype=torch.int64
-    )
-    image = _random_image((offer.in_channels, *offer.crop_size), generator)
-    data = dict(inputs=[image], data_samples=[_sample(offer.crop_size, labels)])
+def _train_step(retrofit: nn.Module, coarse: CoarseModel, generator: torch.Generator) -> None:
+    sample = _sample(coarse.crop_size)
+    labels = torch.randint(retrofit.num_classes, (1, *coarse.crop_size), generator=generator)
+    sample.gt_sem_seg = PixelData(data=labels)
+    image = _random_image((coarse.in_channels, *coarse.crop_size), generator)
+    data = dict(inputs=[image], data_samples=[sample])
     data = retrofit.train().data_preprocessor(data, True)
     loss, _ = retrofit.parse_losses(retrofit(**data, mode="loss"))
     if not loss.isfinite():
         raise InputError(f"loss of the point head must be finite, got {loss.item()}.")
     loss.backward()
     trained = {id(p) for part in retrofit.trained_parts for p in part.parameters()}
-    reached = {id(p) for p in retrofit.parameters() if p.grad is not None}
-    if reached != trained:
+    if trained != {id(p) for p in retrofit.parameters() if p.grad is not None}:
         raise InputError(
             "a training step reaches other weights than those of the point head (and image branch)."
         )
@@ -94,12 +92,9 @@ def _predict(model: nn.Module, image: Tensor) -> Tensor:
     return result.pred_sem_seg.data
 
 
-def _sample(size: Sequence[int], labels: Tensor | None = None) -> SegDataSample:
+def _sample(size: Sequence[int]) -> SegDataSample:
     size = tuple(size)
-    sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
-    if labels is not None:
-        sample.gt_sem_seg = PixelData(data=labels)
-    return sample
+    return SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
 
 
 def _random_image(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:

@@ -1,10 +1,8 @@
 """Coarse heads: any decode head of MMSegmentation that predicts a label a pixel, or a cascade.
 
-A coarse head takes the levels of the backbone (or neck) and gives an output: a logit map, a tuple
-that starts with one (EncHead, DAHead), a list of the maps of several stages, the last of which
-predicts (K-Net, cascades), or queries, each with class scores and a mask (MaskFormer, Mask2Former).
-:func:`coarse_output` runs a head and makes a logit map of queries; :func:`logit_map` finds the map
-that predicts; ``loss_by_feat`` of the head takes any other output as it is.
+The output of a head is a logit map, a tuple that starts with one (EncHead, DAHead), a list of the
+maps of several stages, the last of which predicts (K-Net, cascades), or queries, each with class
+scores and a mask (MaskFormer, Mask2Former). ``loss_by_feat`` of the head takes it as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +28,10 @@ SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
 
 
 class CascadeHead(ModuleList):
-    """Decode heads as of ``CascadeEncoderDecoder``: each sees the output of the one before it.
-
-    Args:
-        heads (Sequence[nn.Module]): A decode head, and cascade decode heads, such as OCRHead, which
-            are called with the levels and the output before.
-    """
+    """A decode head and cascade decode heads, such as OCRHead, which take the output before."""
 
     def forward(self, inputs: Sequence[Tensor]) -> list:
-        """Run all heads; returns their outputs."""
+        """Outputs of all heads."""
         outputs: list = []
         for head in self:
             outputs.append(head(inputs, *outputs[-1:]))
@@ -103,10 +96,10 @@ def coarse_output(head: nn.Module, inputs: Tensor | Sequence) -> Tensor | Sequen
         inputs (Tensor | Sequence): What the backbone (or neck) gives.
 
     Returns:
-        Tensor | Sequence: What the head gives. Of a head that classifies masks, logits,
-        (B, C, h, w), at the stride of its masks: the logarithm of the class scores that it
-        predicts with, each the sum over queries of softmax times sigmoid. MMSegmentation upsamples
-        masks before the sigmoid, so that labels can differ from its own.
+        Tensor | Sequence: What the head gives; logits, (B, C, h, w), of a head that classifies
+        masks: the logarithm of its class scores, each the sum over queries of softmax times
+        sigmoid, at the stride of its masks. MMSegmentation upsamples masks before the sigmoid, so
+        that labels can differ from its own.
     """
     if not classifies_masks(head):
         return head(inputs)
@@ -142,17 +135,9 @@ def coarse_losses(
     batch_data_samples: list[SegDataSample],
     ignore_index: int,
 ) -> dict[str, Tensor]:
-    """Losses of a coarse head; zeros where all labels are ignored.
+    """Losses and accuracy of a coarse head, from its output; zeros where all labels are ignored.
 
-    Args:
-        head (nn.Module): The coarse head.
-        output (Tensor | Sequence): What it has given.
-        batch_data_samples (list[SegDataSample]): Labels, one sample for each image.
-        ignore_index (int): Label that no loss is taken at.
-
-    Returns:
-        dict[str, Tensor]: Losses and accuracy. None if the output has no gradient, as where the
-        coarse model is frozen: there is nothing to learn from them.
+    There are none where the output has no gradient, as that of a frozen model.
     """
     if torch.is_grad_enabled() and not logit_map(output).requires_grad:
         return {}

@@ -20,16 +20,12 @@ from ..point_features import as_levels
 def build_with_image(of: str, **kwargs) -> nn.Module:
     """Build a backbone or neck that hands on the image together with its levels.
 
-    Its weights have the names that they have without it, so that checkpoints fit. A neck needs it
-    too, where the backbone has it.
+    Its weights keep their names, so that checkpoints fit. A neck needs it too, where there is one.
 
     Args:
         of (str): Type of the backbone or neck. In a config that inherits one,
             ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is all that it takes.
         **kwargs: Its own settings.
-
-    Returns:
-        nn.Module: The backbone or neck.
     """
     module = MODELS.build(dict(type=of, **kwargs))
     module.register_forward_hook(_hand_on_image)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmseg.models import FCNHead
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_pointrend.checkpoints.fitting import accept_misfits, read_checkpoint
-from mmseg_pointrend.engine.coarse_model import Level, Offer
+from mmseg_pointrend.engine.coarse_model import CoarseModel, Level
 from mmseg_pointrend.engine.retrofit import choose_levels, write_recipe
 from mmseg_pointrend.errors import InputError
 
@@ -290,250 +289,6 @@ def test_a_single_import_of_the_config_stays_one(
     assert imports == ["mmseg.models", "mmseg_pointrend"]
 
 
-@MODELS.register_module()
-class OneMapBackbone(nn.Conv2d):
-    """A backbone of one map, as DDRNet, and of one size of images."""
-
-    def __init__(self, size: int, stride: int = 4, **kwargs) -> None:
-        super().__init__(3, 8, stride, stride=stride)
-        self.size = size
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        assert images.shape[-1] == self.size, f"not {self.size} wide"
-        return super().forward(images)
-
-
-@MODELS.register_module()
-class OneMapHead(FCNHead):
-    def _transform_inputs(self, inputs: Tensor) -> Tensor:
-        return inputs
-
-
-ONE_MAP = """
-model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 64)),
-    backbone=dict(type="OneMapBackbone", {settings}),
-    decode_head=dict(type="OneMapHead", in_channels=8, channels=8, num_classes=6, in_index=-1,
-                     input_transform=None, num_convs=0, concat_input=False, kernel_size=1),
-    test_cfg=dict(mode="whole"),
-)
-"""
-
-
-def one_map(settings: str, tmp_path: Path) -> tuple[Path, Path]:
-    config = tmp_path / "my.py"
-    config.write_text(ONE_MAP.format(settings=settings))
-    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), tmp_path / "my.pth")
-    return config, tmp_path / "my.pth"
-
-
-def test_a_backbone_of_one_map_and_one_size(tmp_path: Path) -> None:
-    written = write_recipe(*one_map("size=64", tmp_path), tmp_path / "new.py")
-    assert written.levels == written.chosen == [(-1, 8, 4)]
-    assert not written.reads_image
-    assert "test_cfg" not in Config.fromfile(tmp_path / "new.py").model.data_preprocessor
-
-
-def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not run on an image of 64x64.*not 96 wide"):
-        write_recipe(*one_map("size=96", tmp_path), tmp_path / "new.py")
-
-
-def test_a_coarse_backbone_gets_a_branch_on_the_image(tmp_path: Path) -> None:
-    config, checkpoint = one_map("size=64, stride=16", tmp_path)
-    written = write_recipe(config, checkpoint, tmp_path / "new.py")
-    assert written.reads_image
-    assert written.differing == 0
-    model = Config.fromfile(tmp_path / "new.py").model
-    assert (model.backbone.type, model.backbone.of) == ("WithImage", "OneMapBackbone")
-    assert model.decode_head.point_features.neighborhood == [3, 3, 1]
-    written = write_recipe(config, checkpoint, tmp_path / "new.py", published=True)
-    assert not written.reads_image
-
-
-# Decode heads of every kind, on the four levels of 8 channels of conftest's tiny model.
-CE = dict(type="CrossEntropyLoss")
-ON_LAST = dict(in_channels=8, in_index=3, channels=8, num_classes=6, norm_cfg=dict(type="BN"))
-FCN = dict(type="FCNHead", num_convs=1, concat_input=False, loss_decode=CE, **ON_LAST)
-OHEM = dict(type="OHEMPixelSampler", thresh=0.7, min_kept=100)
-KNET_UPDATE = dict(
-    type="KernelUpdateHead",
-    num_classes=6,
-    num_ffn_fcs=2,
-    num_heads=2,
-    num_mask_fcs=1,
-    feedforward_channels=8,
-    in_channels=8,
-    out_channels=8,
-    kernel_updator_cfg=dict(
-        type="KernelUpdator",
-        in_channels=8,
-        feat_channels=8,
-        out_channels=8,
-        act_cfg=dict(type="ReLU"),
-        norm_cfg=dict(type="LN"),
-    ),
-)
-KINDS = {
-    "plain": FCN,
-    "tuple": dict(type="EncHead", num_codes=4, use_se_loss=True, add_lateral=False, **ON_LAST)
-    | dict(in_channels=[8, 8], in_index=[2, 3]),
-    "list in training": dict(
-        type="IterativeDecodeHead",
-        num_stages=2,
-        kernel_update_head=[KNET_UPDATE, KNET_UPDATE],
-        kernel_generate_head=FCN,
-    ),
-    "cascade": [FCN, dict(type="OCRHead", ocr_channels=8, loss_decode=CE, **ON_LAST)],
-    "ohem": dict(FCN, sampler=OHEM, loss_decode=[dict(type="OhemCrossEntropy"), CE]),
-    "boundary": dict(FCN, loss_decode=[dict(type="BoundaryLoss"), CE]),
-    "one channel": dict(FCN, num_classes=2, out_channels=1)
-    | dict(threshold=0.4, loss_decode=dict(CE, use_sigmoid=True)),
-    "align corners": dict(FCN, align_corners=True),
-    "mask classification": dict(
-        type="MaskFormerHead",
-        in_channels=[8, 8, 8, 8],
-        feat_channels=8,
-        out_channels=8,
-        num_classes=6,
-        num_queries=5,
-        pixel_decoder=dict(type="mmdet.PixelDecoder", norm_cfg=dict(type="GN", num_groups=2)),
-        positional_encoding=dict(num_feats=4, normalize=True),
-        transformer_decoder=dict(
-            return_intermediate=True,
-            num_layers=1,
-            layer_cfg=dict(
-                self_attn_cfg=dict(embed_dims=8, num_heads=2, batch_first=True),
-                cross_attn_cfg=dict(embed_dims=8, num_heads=2, batch_first=True),
-                ffn_cfg=dict(embed_dims=8, feedforward_channels=8, num_fcs=2),
-            ),
-        ),
-        loss_cls=dict(type="mmdet.CrossEntropyLoss", class_weight=[1.0] * 6 + [0.1]),
-        loss_mask=dict(type="mmdet.FocalLoss", use_sigmoid=True),
-        loss_dice=dict(type="mmdet.DiceLoss", use_sigmoid=True, activate=True),
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_head(
-    kind: str, coarse_config: Path, tmp_path: Path, make_samples: MakeSamples
-) -> None:
-    """The check of write_recipe trains a step, predicts and compares the labels at 0 steps."""
-    if kind == "mask classification":
-        pytest.importorskip("mmdet.models")
-    with coarse_config.open("a") as file:
-        file.write(f"model['decode_head'] = {KINDS[kind]}\n")
-        file.write("model['decode_head'].update(_delete_=True)\n" * (kind != "cascade"))
-        if kind == "cascade":
-            file.write("model.update(type='CascadeEncoderDecoder', num_stages=2)\n")
-        aux = dict(FCN, in_index=2)
-        file.write(f"model['auxiliary_head'] = {aux}\n")
-    model = MODELS.build(Config.fromfile(coarse_config).model)
-    torch.save(model.state_dict(), tmp_path / "my.pth")
-    written = write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py")
-    if kind != "mask classification":
-        assert written.differing == 0
-    cfg = Config.fromfile(tmp_path / "new.py").model
-    whole = MODELS.build(ConfigDict(cfg, type="EncoderDecoder"))
-    images, samples = batch(make_samples, 2)
-    if kind == "mask classification":
-        with pytest.raises(InputError, match="MaskFormerHead trains on other maps"):
-            whole.train().loss(images, samples)
-    elif kind not in ("ohem", "boundary"):  # which MMSegmentation trains with a PIDHead only
-        assert any("coarse" in name for name in whole.train().loss(images, samples))
-
-
-def test_levels_of_maps_and_class_tokens(tmp_path: Path) -> None:
-    config = tmp_path / "dpt.py"
-    model = dict(
-        type="EncoderDecoder",
-        data_preprocessor=dict(type="SegDataPreProcessor", size=(64, 64)),
-        backbone=dict(
-            type="VisionTransformer",
-            img_size=64,
-            embed_dims=16,
-            num_layers=4,
-            num_heads=2,
-            mlp_ratio=1,
-            out_indices=(0, 1, 2, 3),
-            output_cls_token=True,
-        ),
-        decode_head=dict(
-            type="DPTHead",
-            in_channels=[16] * 4,
-            in_index=[0, 1, 2, 3],
-            input_transform="multiple_select",
-            channels=8,
-            embed_dims=16,
-            post_process_channels=[4, 4, 4, 4],
-            num_classes=6,
-            readout_type="project",
-        ),
-        test_cfg=dict(mode="whole"),
-    )
-    config.write_text(f"model = {model}\n")
-    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), tmp_path / "my.pth")
-    written = write_recipe(config, tmp_path / "my.pth", tmp_path / "new.py")
-    assert (written.chosen, written.reads_image) == ([(0, 16, 16)], True)
-    assert written.differing == 0
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (dict(type="MultimodalEncoderDecoder"), r"compares the image with text \(SAN\)"),
-        (dict(type="DepthEstimator"), "predicts depth"),
-        (
-            dict(type="CascadeEncoderDecoder", decode_head=[FCN, dict(type="PointHead")]),
-            r"is a PointRend model already: train or test it with configs/pointrend_\*\.py",
-        ),
-        (
-            dict(type="EncoderDecoder", decode_head=dict(FCN, type="mmdet.NoHead")),
-            "the model cannot be built|needs the package mmdet",
-        ),
-        (
-            dict(type="EncoderDecoder", decode_head=dict(FCN, type="CCHead")),
-            "the model cannot be built|needs the compiled operators of mmcv",
-        ),
-    ],
-)
-def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: Path) -> None:
-    (tmp_path / "my.py").write_text(f"model = {model}\n")
-    with pytest.raises(InputError, match=message):
-        write_recipe(tmp_path / "my.py", "my.pth", tmp_path / "new.py")
-
-
-def test_missing_imports_are_named(tmp_path: Path) -> None:
-    imports = dict(imports="no_such_package.models", allow_failed_imports=False)
-    (tmp_path / "my.py").write_text(f"custom_imports = {imports}\nmodel = dict()\n")
-    with pytest.raises(InputError, match=r"my\.py needs the package no_such_package, which is not"):
-        write_recipe(tmp_path / "my.py", "my.pth", tmp_path / "new.py")
-
-
-@MODELS.register_module()
-class OtherPrediction(FCNHead):
-    """A head that does not predict what its logits say."""
-
-    def predict(self, *args, **kwargs) -> Tensor:
-        return -super().predict(*args, **kwargs)
-
-
-def test_a_mismatch_is_told_before_anything_is_written(coarse_config: Path, tmp_path: Path) -> None:
-    with coarse_config.open("a") as file:
-        head = dict(FCN, type="OtherPrediction", _delete_=True)
-        file.write(f"model['decode_head'] = {head}\n")
-    model = MODELS.build(Config.fromfile(coarse_config).model)
-    torch.save(model.state_dict(), tmp_path / "my.pth")
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"without subdivision steps .* % of the labels"):
-        write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py")
-    assert sorted(tmp_path.iterdir()) == before
-    written = write_recipe(coarse_config, tmp_path / "my.pth", tmp_path / "new.py", check=False)
-    assert written.differing is None
-
-
 @pytest.mark.parametrize(
     ("strides", "published", "expected"),
     [
@@ -548,8 +303,8 @@ def test_a_mismatch_is_told_before_anything_is_written(coarse_config: Path, tmp_
 )
 def test_choice_of_levels(strides: tuple[int, ...], published: bool, expected: list[int]) -> None:
     levels = [Level(index, 10 + index, stride) for index, stride in enumerate(strides)]
-    offer = Offer(levels, 8, (64, 64), 3, True)
-    assert [level.index for level in choose_levels(offer, published)] == expected
+    coarse = CoarseModel(Path("my.py"), Config(), nn.Module(), levels, 8, (64, 64), 3, True)
+    assert [level.index for level in choose_levels(coarse, published)] == expected
 
 
 def test_settings_of_the_parts_can_be_overridden(
@@ -582,13 +337,6 @@ def test_nothing_of_the_users_is_overwritten(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     for _ in range(2):
         write_recipe(coarse_config, coarse_checkpoint, tmp_path / "new.py")
-
-
-def test_a_pointrend_model_is_no_coarse_model(
-    tiny_config: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match="is a PointRend model already"):
-        write_recipe(tiny_config, checkpoint, tmp_path / "new.py")
 
 
 WEIGHTED = dict(type="CrossEntropyLoss", class_weight=[1.0] * 5 + [5.0])

@@ -99,30 +99,6 @@ def test_every_kind_trains(
         }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_predicts_as_mmsegmentation_without_points(
-    tiny_model: ModelCfg, kind: str
-) -> None:
-    model = build(tiny_model, KINDS[kind], renderer=dict(subdivision_steps=0)).eval()
-    images = torch.randn(1, 3, 64, 64)
-    heads = [part.copy() for part in ([FCN, OCR] if kind == "cascade" else [KINDS[kind]])]
-    for part in heads:
-        part.update(num_classes=6) if kind != "K-Net" else None
-    if kind == "K-Net":
-        heads[0]["kernel_generate_head"] = dict(FCN, num_classes=6)
-    cfg = tiny_model()
-    cfg.decode_head = heads if kind == "cascade" else heads[0]
-    if kind == "cascade":
-        cfg.update(type="CascadeEncoderDecoder", num_stages=2)
-    theirs = MODELS.build(cfg).eval()
-    model.load_state_dict(theirs.state_dict(), strict=False)  # weights of a coarse model fit
-    assert "point_head" in model.decode_head.misfit
-    model.decode_head.misfit = None
-    actual = model(images, mode="predict")[0].seg_logits.data
-    expected = theirs(images, mode="predict")[0].seg_logits.data
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_a_coarse_head_is_given_what_it_shares(tiny_model: ModelCfg) -> None:
     shared = dict(num_classes=4, ignore_index=7, align_corners=True)
     for kind in KINDS.values():
