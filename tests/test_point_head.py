@@ -84,6 +84,23 @@ def test_coarse_logits_follow_the_features_type() -> None:
     assert logits.dtype == torch.bfloat16
 
 
+def test_features_are_standardized_by_the_batch_and_then_by_what_was_seen() -> None:
+    head = PointMLP(5, 3, channels=8, standardize=True)
+    plain = PointMLP(5, 3, channels=8)
+    plain.load_state_dict(head.state_dict(), strict=False)
+    fine, coarse = 30 * torch.randn(2, 5, 40) + 7, torch.randn(2, 3, 40)
+    mean = fine.mean(dim=(0, 2), keepdim=True)
+    variance = fine.var(dim=(0, 2), keepdim=True, correction=0)
+    expected = plain((fine - mean) / (variance + 1e-5).sqrt(), coarse)
+    torch.testing.assert_close(head(fine, coarse), expected)
+
+    for _ in range(200):  # until the running mean and variance have settled
+        head(fine, coarse)
+    variance = fine.var(dim=(0, 2), keepdim=True, correction=1)
+    expected = plain((fine - mean) / (variance + 1e-5).sqrt(), coarse)
+    torch.testing.assert_close(head.eval()(fine, coarse), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_norms_of_maps_are_refused() -> None:
     with pytest.raises(InputError, match=r"dict\(type='BN1d'\)"):
         PointMLP(5, 3, norm_cfg=dict(type="BN"))

@@ -123,6 +123,7 @@ def _head_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
     is_cascade = isinstance(coarse.cfg.model.decode_head, list)
     built = coarse.network.decode_head
     built = built[-1] if is_cascade else built
+    standardize = "" if published else "standardize=True, "
     settings = {
         **({} if is_cascade else {"_delete_": "True"}),
         "type": '"PointRendHead"',
@@ -130,7 +131,7 @@ def _head_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
         "in_channels": str(channels[0] if published else channels),
         "in_index": str(indices[0] if published else indices),
         "channels": "256",
-        "point_head": 'dict(init_cfg=dict(type="CoarseIdentity"))',
+        "point_head": f'dict({standardize}init_cfg=dict(type="CoarseIdentity"))',
     }
     if reads_image:
         image = f"in_channels={coarse.in_channels}" if coarse.in_channels != 3 else ""

@@ -236,6 +236,7 @@ def test_from_my_own_model_to_masks(
     head = cfg.model.decode_head
     assert (head.in_index, head.in_channels) == ([0, 1, 2], [8, 8, 8])
     assert head.point_features.neighborhood == [3, 1, 1]
+    assert head.point_head.standardize
     assert head.point_sampler.num_points == head.renderer.subdivision_num_points == 4 * 4 * 4
     assert cfg.model.data_preprocessor.test_cfg.size_divisor == 32
     assert cfg.optim_wrapper.clip_grad.max_norm == 5

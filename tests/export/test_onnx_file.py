@@ -53,6 +53,7 @@ def test_neighborhoods_of_several_levels_give_the_labels_of_pytorch(
         "in_index": [0, 1],
         "image_branch": {"type": "ImageBranch", "channels": (4, 6)},
         "point_features": {"type": "PointFeatures", "neighborhood": [1, 3, 3, 1]},
+        "point_head": {"type": "PointMLP", "standardize": True},
     }
     cfg = small_config(model__backbone=backbone, model__decode_head=head)
     cfg.model.backbone.update(type="WithImage", of="ResNet")
@@ -93,6 +94,7 @@ def test_a_graph_of_fixed_size_has_nothing_dynamic(tmp_path: Path) -> None:
     renderer = dict(type="DenseRenderer", subdivision_num_points=4000)
     cfg = small_config(**{RENDERER: renderer})
     cfg.model.decode_head.point_features = dict(type="PointFeatures", neighborhood=3)
+    cfg.model.decode_head.point_head = dict(type="PointMLP", standardize=True)
     cfg.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", scale=(72, 64)))
     weights = save_weights(cfg, tmp_path / "weights.pth")
     result = export_model(cfg, weights, tmp_path / "model.onnx", size=(50, 61))

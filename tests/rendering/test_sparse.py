@@ -56,7 +56,8 @@ def smooth_logits(batch: int, classes: int, height: int, width: int, blob: int =
 
 def make_head(fine_channels: int, classes: int) -> PointMLP:
     """A point head in float64 that disagrees with the coarse logits now and then."""
-    head = PointMLP(fine_channels, classes, channels=8).double().requires_grad_(False)
+    head = PointMLP(fine_channels, classes, channels=8, standardize=True).double().eval()
+    head.requires_grad_(False).standardize.running_mean.normal_()
     for parameter in head.parameters():
         parameter.copy_(0.5 * torch.randn_like(parameter))
     return head
