@@ -24,6 +24,7 @@ PUBLISHED = {
     f"{HEAD}.in_index": 1,
     f"{HEAD}.in_channels": 24,
     f"{HEAD}.point_features.neighborhood": 1,
+    f"{HEAD}.point_head.standardize": False,
     f"{HEAD}.point_sampler.num_points": None,
     f"{HEAD}.point_sampler.boundary_ratio": 0.0,
     f"{HEAD}.point_sampler.padding_mode": "zeros",
@@ -42,6 +43,7 @@ FOUR_STEPS = {
     f"{HEAD}.renderer.subdivision_steps": None,
     f"{HEAD}.renderer.subdivision_num_points": 2640,
 }
+UNSCALED = {f"{HEAD}.point_head.standardize": False}
 # The same of a Semantic FPN, whose finest level has stride 4.
 FPN_PUBLISHED = {
     **PUBLISHED,
@@ -57,33 +59,31 @@ def _retrofit(name: str, coarse: str, *options: dict) -> Experiment:
     return Experiment(name, f"retrofit/retrofit_{coarse}.py", merged, start_from=coarse)
 
 
-def _points(
-    name: str, coarse: str, number: int, weights_of: str, steps: int | None = None
-) -> Experiment:
-    """The weights of another experiment, rendered with so many points a step."""
-    options = {
-        f"{HEAD}.renderer.subdivision_steps": steps,
-        f"{HEAD}.renderer.subdivision_num_points": number,
-    }
-    return Experiment(name, f"retrofit/retrofit_{coarse}.py", options, weights_of=weights_of)
+def _points(name: str, number: int, weights_of: str, options: dict | None = None) -> Experiment:
+    """The stride-16 weights of another experiment, with so many points in each of four steps."""
+    points = {**FOUR_STEPS, f"{HEAD}.renderer.subdivision_num_points": number}
+    config = f"retrofit/retrofit_{ASPP}.py"
+    return Experiment(name, config, {**points, **(options or {})}, weights_of=weights_of)
 
 
 EXPERIMENTS = [
     Experiment(ASPP, f"{ASPP}.py"),
     Experiment("aspp_unpadded", f"{ASPP}.py", {PADDING: None}, weights_of=ASPP),
-    _retrofit("aspp_ours_300", ASPP, STEPS, FOUR_STEPS),
-    _points("aspp_ours_300_points_1320", ASPP, 1320, "aspp_ours_300"),
-    _points("aspp_ours_300_points_5280", ASPP, 5280, "aspp_ours_300"),
-    _points("aspp_ours_300_steps_3", ASPP, 3520, "aspp_ours_300", steps=3),
     _retrofit("aspp_published", ASPP, PUBLISHED),
     _retrofit("aspp_harder", ASPP, PUBLISHED, HARDER),
     _retrofit("aspp_boundary", ASPP, PUBLISHED, HARDER, BOUNDARY),
     _retrofit("aspp_levels", ASPP, PUBLISHED, HARDER, BOUNDARY, LEVELS),
+    _retrofit("aspp_neighborhoods", ASPP, STEPS, FOUR_STEPS, UNSCALED),
+    _points("aspp_neighborhoods_points_1320", 1320, "aspp_neighborhoods", UNSCALED),
+    _retrofit("aspp_standardized", ASPP, STEPS, FOUR_STEPS),
+    _points("aspp_standardized_points_5280", 5280, "aspp_standardized"),
+    Experiment("aspp_ours_300", f"retrofit/retrofit_{ASPP}.py", weights_of="aspp_standardized"),
     Experiment("aspp_ours_1000", f"retrofit/retrofit_{ASPP}.py", start_from=ASPP),
     Experiment(FPN, f"{FPN}.py"),
     Experiment("fpn_unpadded", f"{FPN}.py", {PADDING: None}, weights_of=FPN),
-    _retrofit("fpn_ours_300", FPN, STEPS),
     _retrofit("fpn_published", FPN, FPN_PUBLISHED),
+    _retrofit("fpn_unscaled", FPN, STEPS, UNSCALED),
+    _retrofit("fpn_ours_300", FPN, STEPS),
     Experiment("fpn_ours_1000", f"retrofit/retrofit_{FPN}.py", start_from=FPN),
     # All of the model, from ImageNet weights.
     Experiment(f"pointrend_{ASPP}", f"pointrend_{ASPP}.py"),

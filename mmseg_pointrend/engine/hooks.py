@@ -69,7 +69,8 @@ class InvalidLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
     ) -> None:
-        invalid = [f"{name}={value}" for name, value in outputs.items() if not isfinite(value)]
+        losses = {name: value.item() for name, value in outputs.items()}
+        invalid = [f"{name}={loss}" for name, loss in losses.items() if not isfinite(loss)]
         # The gradients of one process are in the weights of all, which rank 0 may be about to save.
         found = torch.tensor(float(bool(invalid)))
         all_reduce(found, "max")
