@@ -44,12 +44,12 @@ FOUR_STEPS = {
     f"{HEAD}.renderer.subdivision_num_points": 2640,
 }
 UNSCALED = {f"{HEAD}.point_head.standardize": False}
-# The same of a Semantic FPN, whose finest level has stride 4.
-FPN_PUBLISHED = {
-    **PUBLISHED,
-    f"{HEAD}.in_index": 0,
-    f"{HEAD}.in_channels": 64,
-    f"{HEAD}.renderer.subdivision_num_points": 1320,
+# The same of a Semantic FPN, whose finest level has stride 4; stride 2 comes from the backbone.
+FPN_PUBLISHED = {**PUBLISHED, f"{HEAD}.in_channels": 64}
+PYRAMID = {
+    f"{HEAD}.in_index": [1, 2, 3],
+    f"{HEAD}.in_channels": [64, 64, 64],
+    f"{HEAD}.point_features.neighborhood": [3, 1, 1],
 }
 
 
@@ -82,7 +82,8 @@ EXPERIMENTS = [
     Experiment(FPN, f"{FPN}.py"),
     Experiment("fpn_unpadded", f"{FPN}.py", {PADDING: None}, weights_of=FPN),
     _retrofit("fpn_published", FPN, FPN_PUBLISHED),
-    _retrofit("fpn_unscaled", FPN, STEPS, UNSCALED),
+    _retrofit("fpn_unscaled", FPN, STEPS, PYRAMID, UNSCALED),
+    _retrofit("fpn_standardized", FPN, STEPS, PYRAMID),
     _retrofit("fpn_ours_300", FPN, STEPS),
     Experiment("fpn_ours_1000", f"retrofit/retrofit_{FPN}.py", start_from=FPN),
     # All of the model, from ImageNet weights.

@@ -1,7 +1,8 @@
-"""Fine features from the image itself, for models whose finest level has stride 8 or 16.
+"""Fine features that a decode head does not see: a level that the neck leaves out, and the image.
 
-The decode head of a segmentor sees what the backbone (or neck) gives, and not the image. A backbone
-of type ``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
+The decode head of a segmentor sees what the backbone (or neck) gives. A neck of type
+``WithFinestLevel`` hands on the backbone's finest level before its own. A backbone of type
+``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
 :class:`PointRendHead` turns it into levels of stride 2 and 4.
 """
 
@@ -14,6 +15,25 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..point_features import as_levels
+
+
+@MODELS.register_module(name="WithFinestLevel")
+def build_with_finest_level(of: str, **kwargs) -> nn.Module:
+    """Build a neck that gives the finest level of its backbone, as it is, before its own.
+
+    Its weights have the names that they have without it, so that checkpoints fit. Heads count one
+    level more: ``in_index`` of the coarse head starts at 1.
+
+    Args:
+        of (str): Type of the neck, such as ``"FPN"`` with ``start_level=1``.
+        **kwargs: Its own settings.
+
+    Returns:
+        nn.Module: The neck.
+    """
+    neck = MODELS.build(dict(type=of, **kwargs))
+    neck.register_forward_hook(lambda neck, args, output: (args[0][0], *output))
+    return neck
 
 
 @MODELS.register_module(name="WithImage")

@@ -52,3 +52,15 @@ def test_a_backbone_that_keeps_the_image_is_refused(tiny_model: ModelCfg) -> Non
     model = MODELS.build(tiny_model(image_branch=dict()))
     with pytest.raises(InputError, match=r"type='WithImage' and of=TYPE in model\.backbone"):
         model(torch.randn(1, 3, 64, 64))
+
+
+def test_a_neck_hands_on_the_finest_level_before_its_own() -> None:
+    levels = [torch.randn(1, c, 32 // 2**k, 32 // 2**k) for k, c in enumerate([4, 8, 16])]
+    fpn = MODELS.build(dict(type="FPN", in_channels=[8, 16], out_channels=6, num_outs=2))
+    settings = dict(of="FPN", in_channels=[4, 8, 16], out_channels=6, num_outs=2, start_level=1)
+    neck = MODELS.build(dict(type="WithFinestLevel", **settings))
+    neck.load_state_dict(fpn.state_dict())
+    finest, *others = neck(levels)
+    assert finest is levels[0]
+    for found, expected in zip(others, fpn(levels[1:]), strict=True):
+        assert torch.equal(found, expected)
