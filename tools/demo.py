@@ -33,7 +33,7 @@ from mmseg_pointrend.report import ReportHook
 ROOT = Path(__file__).resolve().parent.parent
 COARSE, POINTREND = "fpn_r18_shapes", "pointrend_r18_shapes"
 METRICS = ("mIoU", "mBIoU", "mIoU_2px")
-NUM_VALIDATIONS = 3
+NUM_VALIDATIONS = 2
 
 # of this file: what the libraries print while the models are tested goes nowhere
 console = Console(file=sys.stdout, highlight=False)

@@ -42,7 +42,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(type=dataset_type, size=crop_size, length=100, seed=1, pipeline=test_pipeline),
+    dataset=dict(type=dataset_type, size=crop_size, length=50, seed=1, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 
