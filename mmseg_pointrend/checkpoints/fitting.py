@@ -14,7 +14,7 @@ from .reading import read_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
-# Weights that a message names; the others are counted.
+# Weights that a message names.
 MAX_NAMED = 6
 
 
@@ -50,7 +50,8 @@ def find_misfit(
         misfits = {name: text for name, text in misfits.items() if not _is_of_point_head(name)}
     if not misfits:
         return None
-    listed = "; ".join([*misfits.values()][:MAX_NAMED])
+    more = len(misfits) - MAX_NAMED
+    listed = "; ".join([*misfits.values()][:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
     message = f"{path} does not fit the model in {len(misfits)} weights: {listed}."
     if is_coarse and all(map(_is_of_point_head, misfits)):
         return (

@@ -87,6 +87,7 @@ def test_only_the_first_few_names_are_shown() -> None:
     message = str(error.value)
     assert "in 8 weights" in message
     assert message.count("is missing") == 6
+    assert "; and 2 more." in message
 
 
 def test_partial_weights_can_be_allowed_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

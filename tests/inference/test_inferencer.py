@@ -11,7 +11,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_pointrend import ShapesDataset
+from mmseg_pointrend import LabelEncoderDecoder, ShapesDataset
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.inference.images import write_picture
 from mmseg_pointrend.inference.inferencer import PointRendInferencer
@@ -195,6 +195,8 @@ def test_logits_on_request(inferencer: PointRendInferencer, images: list[np.ndar
         assert result.logits.shape == (6, *image.shape[:2])
         assert result.logits.dtype == np.float32
         np.testing.assert_array_equal(result.logits.argmax(axis=0), labels)
+    # a model that was asked for logits goes on giving labels without building any
+    assert isinstance(inferencer.predictor.model, LabelEncoderDecoder)
 
 
 def test_reads_no_more_images_than_a_batch_has(
