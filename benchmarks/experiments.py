@@ -125,7 +125,8 @@ def _train(
     command += ["--channels-last"] if channels_last else []
     command += ["--work-dir", str(work_dir)]
     # the config imports benchmarks, which is not installed
-    env = {**os.environ, "PYTHONPATH": str(train_tool.parents[1])}
+    path = [str(train_tool.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     if subprocess.run(command, check=False, env=env).returncode != 0:
         raise InputError(f"Training of {name} failed; its output is above.")
 
