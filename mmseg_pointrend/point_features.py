@@ -7,7 +7,7 @@ from mmseg.registry import TASK_UTILS
 from torch import Tensor
 
 from .errors import InputError
-from .points import from_pixels, point_sample, to_pixels
+from .points import neighborhood_sample, point_sample
 
 
 @TASK_UTILS.register_module()
@@ -72,13 +72,13 @@ class PointFeatures:
         """
         coarse = point_sample(coarse_logits, coords, self.align_corners)
         fine = [
-            self._neighbors(level, coords).flatten(2)
+            neighborhood_sample(level, coords, self.align_corners).flatten(2)
             if neighborhood == 3
             else point_sample(level, coords, self.align_corners).transpose(1, 2)
             for neighborhood, level in zip(self._of_levels(len(levels)), levels, strict=True)
         ]
         if self._reads_differences:
-            neighbors = self._neighbors(coarse_logits, coords)
+            neighbors = neighborhood_sample(coarse_logits, coords, self.align_corners)
             others = torch.cat((neighbors[:, :, :4], neighbors[:, :, 5:]), dim=2)
             fine.append((others - neighbors[:, :, 4:5]).flatten(2).to(fine[0].dtype))
         return (fine[0] if len(fine) == 1 else torch.cat(fine, dim=2)).transpose(1, 2), coarse
@@ -92,22 +92,6 @@ class PointFeatures:
                 f"{self.neighborhood!r}."
             )
         return self.neighborhood
-
-    def _neighbors(self, maps: Tensor, coords: Tensor) -> Tensor:
-        """The 3x3 neighborhood of points, (B, N, 9, C), row by row."""
-        height, width = maps.shape[-2:]
-        x = self._neighbor_coords(coords[..., 0], width)
-        y = self._neighbor_coords(coords[..., 1], height)
-        x, y = torch.broadcast_tensors(x.unsqueeze(2), y.unsqueeze(3))
-        around = torch.stack((x, y), dim=-1).flatten(1, 3)
-        values = point_sample(maps, around, self.align_corners)
-        return values.transpose(1, 2).unflatten(1, (coords.shape[1], 9))
-
-    def _neighbor_coords(self, coord: Tensor, length: int) -> Tensor:
-        """Coordinates one cell before, at and one cell behind (B, N) ones on an axis, (B, N, 3)."""
-        steps = torch.arange(-1, 2, dtype=coord.dtype, device=coord.device)
-        position = to_pixels(coord, length, self.align_corners).unsqueeze(-1) + steps
-        return from_pixels(position.clamp(0, length - 1), length, self.align_corners)
 
 
 def pair_levels(

@@ -59,22 +59,58 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
     index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
-    batch, _, height, width = maps.shape
+    return _weigh(maps, index, weights).transpose(1, 2)
+
+
+def neighborhood_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
+    """Read maps at points and at their eight neighbors, bilinearly.
+
+    The neighbors are a cell of the map away, and no further than its outermost cells' centers.
+
+    Args:
+        maps, coords, align_corners: As of :func:`point_sample`.
+
+    Returns:
+        Tensor: The values, (B, N, 9, C), row by row, of the maps' dtype. Differentiable in the
+        maps.
+    """
+    height, width = maps.shape[-2:]
+    row, down = _axis_cells(coords[..., 1], height, align_corners)
+    col, right = _axis_cells(coords[..., 0], width, align_corners)
+    # Nine points share 16 cells, and all lie alike between their own four.
+    index = (row * width).unsqueeze(-1) + col.unsqueeze(-2)
+    weights = down.unsqueeze(-1) * right.unsqueeze(-2)
+    first = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10], device=maps.device)
+    corners = first.unsqueeze(1) + torch.tensor([0, 1, 4, 5], device=maps.device)
+    return _weigh(maps, index.flatten(-2), weights.flatten(-2), corners)
+
+
+def _weigh(maps: Tensor, index: Tensor, weights: Tensor, corners: Tensor | None = None) -> Tensor:
+    """Weighted sums of four pixels, (B, N, C), from flat indices and weights, (B, N, 4).
+
+    With ``corners``, (G, 4), which choose from (B, N, K) indices, it is G sums a point,
+    (B, N, G, C).
+    """
+    batch, channels, height, width = maps.shape
     image = torch.arange(batch, device=maps.device).unsqueeze(1)
+    if corners is not None:
+        weights = weights.unsqueeze(2).expand(-1, -1, len(corners), -1)
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
         rows = getattr(maps, "rows", None) or MapRows(maps)
         table, row = rows.locate(index + image.unsqueeze(2) * (height * width))
-        weights = weights.view(-1, 4).to(table.dtype)
-        values = F.embedding_bag(row.view(-1, 4), table, per_sample_weights=weights, mode="sum")
-        values = values.unflatten(0, coords.shape[:2])
+        row = row if corners is None else row[..., corners]
+        flat = weights.reshape(-1, 4).to(table.dtype)
+        values = F.embedding_bag(row.view(-1, 4), table, per_sample_weights=flat, mode="sum")
+        values = values.view(*row.shape[:-1], channels)
     else:
         # All neighbors at once: each reading of its own would have a gradient as large as the maps.
-        index = index.flatten(1)
-        row = torch.div(index, width, rounding_mode="floor")
-        # (B, N, 4, C): rows of memory where the map is channels_last
-        values = maps[image, :, row, index - row * width].unflatten(1, weights.shape[1:])
-        values = (values * weights.unsqueeze(-1)).sum(dim=2)
-    return values.to(maps.dtype).transpose(1, 2)
+        flat = index.flatten(1)
+        row = torch.div(flat, width, rounding_mode="floor")
+        # (B, N, K, C): rows of memory where the map is channels_last
+        values = maps[image, :, row, flat - row * width].unflatten(1, index.shape[1:])
+        values = values if corners is None else values[:, :, corners]
+        values = (values * weights.unsqueeze(-1)).sum(dim=-2)
+    return values.to(maps.dtype)
 
 
 class PixelRows:
@@ -179,6 +215,17 @@ def _axis_neighbors(coord: Tensor, length: int, align_corners: bool) -> tuple[Te
     nearest = pixel.clamp(0, length - 1)
     weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * (nearest == pixel)
     return nearest.long(), weight
+
+
+def _axis_cells(coord: Tensor, length: int, align_corners: bool) -> tuple[Tensor, Tensor]:
+    """The four cells around points on an axis, int64, (..., 4), copies of the outermost beyond
+    them, and the weights of the two in the middle, (..., 2)."""
+    coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
+    position = to_pixels(coord, length, align_corners)
+    low = position.floor()
+    cells = low.unsqueeze(-1) + torch.arange(-1, 3, device=coord.device)
+    after = position - low
+    return cells.clamp(0, length - 1).long(), torch.stack((1 - after, after), dim=-1)
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
