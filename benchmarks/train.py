@@ -64,10 +64,10 @@ def benchmark_train(
     }
     inputs = torch.randn(batch_size, 3, *size, device=place)
     classes = cfg.model.decode_head.num_classes
-    samples = [_sample(size, classes, seed).to(place) for seed in range(batch_size)]
+    samples = [random_sample(size, classes, seed).to(place) for seed in range(batch_size)]
     runs: dict[str, Callable[[], None]] = {}
     for name, model in models.items():
-        runs[name] = _training_step(model.to(place).train(), inputs, samples)
+        runs[name] = training_step(model.to(place).train(), inputs, samples)
     head = models["ours"].decode_head.point_head
     in_channels = head.fcs[0].conv.in_channels - classes
     fine = torch.randn(batch_size, in_channels, points, device=place, requires_grad=True)
@@ -84,7 +84,7 @@ def benchmark_train(
     return results
 
 
-def _sample(size: tuple[int, int], classes: int, seed: int) -> SegDataSample:
+def random_sample(size: tuple[int, int], classes: int, seed: int) -> SegDataSample:
     labels = torch.from_numpy(label_map(size, seed=seed)).long() % classes
     sample = SegDataSample(metainfo=dict(img_shape=size))
     sample.gt_sem_seg = PixelData(data=labels.unsqueeze(0))
@@ -112,7 +112,7 @@ def _checks(model: nn.Module, samples: list[SegDataSample], folder: Path) -> Cal
     return check
 
 
-def _training_step(
+def training_step(
     model: nn.Module, inputs: Tensor, samples: list[SegDataSample]
 ) -> Callable[[], None]:
     def step() -> None:
