@@ -58,14 +58,15 @@ def point_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> T
     Returns:
         Tensor: The values at the points, (B, C, N), of the maps' dtype. Differentiable in the maps.
     """
-    index, weights = point_neighbors(coords, tuple(maps.shape[-2:]), align_corners)
-    return _weigh(maps, index, weights).transpose(1, 2)
+    row, down, in_rows = _pixels_around(coords[..., 1], maps.shape[2], 2, align_corners)
+    col, right, in_cols = _pixels_around(coords[..., 0], maps.shape[3], 2, align_corners)
+    return _weigh(maps, row, col, down * in_rows, right * in_cols).squeeze(2).transpose(1, 2)
 
 
 def neighborhood_sample(maps: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
     """Read maps at points and at their eight neighbors, bilinearly.
 
-    The neighbors are a cell of the map away, and no further than its outermost cells' centers.
+    The neighbors are a pixel of the map away, and no further than its outermost pixels' centers.
 
     Args:
         maps, coords, align_corners: As of :func:`point_sample`.
@@ -74,42 +75,49 @@ def neighborhood_sample(maps: Tensor, coords: Tensor, align_corners: bool = Fals
         Tensor: The values, (B, N, 9, C), row by row, of the maps' dtype. Differentiable in the
         maps.
     """
-    height, width = maps.shape[-2:]
-    row, down = _axis_cells(coords[..., 1], height, align_corners)
-    col, right = _axis_cells(coords[..., 0], width, align_corners)
-    # Nine points share 16 cells, and all lie alike between their own four.
-    index = (row * width).unsqueeze(-1) + col.unsqueeze(-2)
-    weights = down.unsqueeze(-1) * right.unsqueeze(-2)
-    first = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10], device=maps.device)
-    corners = first.unsqueeze(1) + torch.tensor([0, 1, 4, 5], device=maps.device)
-    return _weigh(maps, index.flatten(-2), weights.flatten(-2), corners)
+    row, down, _ = _pixels_around(coords[..., 1], maps.shape[2], 4, align_corners)
+    col, right, _ = _pixels_around(coords[..., 0], maps.shape[3], 4, align_corners)
+    return _weigh(maps, row, col, down, right)
 
 
-def _weigh(maps: Tensor, index: Tensor, weights: Tensor, corners: Tensor | None = None) -> Tensor:
-    """Weighted sums of four pixels, (B, N, C), from flat indices and weights, (B, N, 4).
+def _pixels_around(
+    coord: Tensor, length: int, count: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``count`` pixels around points on an axis, int64, (..., count), the outermost in place of
+    those beyond it; the weights of the two in the middle, (..., 2); and which are on the axis."""
+    coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
+    position = to_pixels(coord, length, align_corners)
+    low = position.floor()
+    pixel = low.unsqueeze(-1) + torch.arange(1 - count // 2, 1 + count // 2, device=coord.device)
+    nearest = pixel.clamp(0, length - 1)
+    weights = torch.stack((low + 1 - position, position - low), dim=-1)
+    return nearest.long(), weights, nearest == pixel
 
-    With ``corners``, (G, 4), which choose from (B, N, K) indices, it is G sums a point,
-    (B, N, G, C).
-    """
+
+def _weigh(maps: Tensor, row: Tensor, col: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Weighted sums of 2x2 pixels, (B, N, G, C), from K rows and columns, (B, N, K), and the
+    weights of two, (B, N, 2). G = (K - 1)^2: each square of four has the same weights."""
     batch, channels, height, width = maps.shape
     image = torch.arange(batch, device=maps.device).unsqueeze(1)
-    if corners is not None:
-        weights = weights.unsqueeze(2).expand(-1, -1, len(corners), -1)
+    index = ((row * width).unsqueeze(-1) + col.unsqueeze(-2)).flatten(-2)
+    weights = (down.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2).unsqueeze(2)
+    count = row.shape[-1]
+    corners = torch.arange(count * count, device=maps.device).view(count, count)
+    corners = corners.unfold(0, 2, 1).unfold(1, 2, 1).reshape(-1, 4)
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
-        rows = getattr(maps, "rows", None) or MapRows(maps)
-        table, row = rows.locate(index + image.unsqueeze(2) * (height * width))
-        row = row if corners is None else row[..., corners]
-        flat = weights.reshape(-1, 4).to(table.dtype)
-        values = F.embedding_bag(row.view(-1, 4), table, per_sample_weights=flat, mode="sum")
-        values = values.view(*row.shape[:-1], channels)
+        pixels = getattr(maps, "rows", None) or MapRows(maps)
+        table, place = pixels.locate(index + image.unsqueeze(2) * (height * width))
+        place, weights = torch.broadcast_tensors(place[..., corners], weights.to(table.dtype))
+        values = F.embedding_bag(
+            place.reshape(-1, 4), table, per_sample_weights=weights.reshape(-1, 4), mode="sum"
+        ).view(*place.shape[:3], channels)
     else:
         # All neighbors at once: each reading of its own would have a gradient as large as the maps.
         flat = index.flatten(1)
-        row = torch.div(flat, width, rounding_mode="floor")
-        # (B, N, K, C): rows of memory where the map is channels_last
-        values = maps[image, :, row, flat - row * width].unflatten(1, index.shape[1:])
-        values = values if corners is None else values[:, :, corners]
-        values = (values * weights.unsqueeze(-1)).sum(dim=-2)
+        line = torch.div(flat, width, rounding_mode="floor")
+        # (B, N, K * K, C): rows of memory where the map is channels_last
+        values = maps[image, :, line, flat - line * width].unflatten(1, index.shape[1:])
+        values = (values[:, :, corners] * weights.unsqueeze(-1)).sum(dim=-2)
     return values.to(maps.dtype)
 
 
@@ -192,40 +200,6 @@ def read_once(maps: Tensor) -> Tensor:
     """Have :func:`point_sample` read each pixel of some maps once, however often it is called."""
     maps.rows = MapRows(maps)
     return maps
-
-
-def point_neighbors(
-    coords: Tensor, size: tuple[int, int], align_corners: bool
-) -> tuple[Tensor, Tensor]:
-    """The four pixels of an (H, W) map that (..., 2) points are read from: their flat, row-major
-    indices, (..., 4), int64, and weights, (..., 4), float32, zero outside of the map."""
-    height, width = size
-    row, row_weights = _axis_neighbors(coords[..., 1], height, align_corners)
-    col, col_weights = _axis_neighbors(coords[..., 0], width, align_corners)
-    index = row.unsqueeze(-1) * width + col.unsqueeze(-2)
-    weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
-    return index.flatten(-2), weights.flatten(-2)
-
-
-def _axis_neighbors(coord: Tensor, length: int, align_corners: bool) -> tuple[Tensor, Tensor]:
-    coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
-    position = to_pixels(coord, length, align_corners)
-    low = position.floor()
-    pixel = torch.stack((low, low + 1), dim=-1)
-    nearest = pixel.clamp(0, length - 1)
-    weight = (1 - (position.unsqueeze(-1) - pixel).abs()) * (nearest == pixel)
-    return nearest.long(), weight
-
-
-def _axis_cells(coord: Tensor, length: int, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """The four cells around points on an axis, int64, (..., 4), copies of the outermost beyond
-    them, and the weights of the two in the middle, (..., 2)."""
-    coord = coord.to(torch.promote_types(coord.dtype, torch.float32))
-    position = to_pixels(coord, length, align_corners)
-    low = position.floor()
-    cells = low.unsqueeze(-1) + torch.arange(-1, 3, device=coord.device)
-    after = position - low
-    return cells.clamp(0, length - 1).long(), torch.stack((1 - after, after), dim=-1)
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
