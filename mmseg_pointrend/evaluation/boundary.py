@@ -4,32 +4,22 @@ A label map is an integer tensor, (H, W), in which class c is written c + 1 and 
 ignored pixel belongs to no class, is never counted and makes no contour.
 """
 
-import math
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def dilation_in_pixels(size: tuple[int, int], ratio: float) -> int:
-    """Convert a share of the diagonal of an image, (H, W), to pixels, at least one.
-
-    Rounded as by ``mask_to_boundary`` of github.com/bowenc0221/boundary-iou-api.
-    """
-    return max(1, round(ratio * math.hypot(*size)))
-
-
-def near_other_label(labels: Tensor, distance: int) -> Tensor:
+def near_other_label(labels: Tensor, distance: int, with_border: bool = False) -> Tensor:
     """Find the pixels that have a pixel of another label within a chessboard distance.
 
     Ignored pixels count as no label: a mask that ends at them has no contour there, but two classes
-    on both sides of an ignored strip narrower than the distance are near each other. The image
-    border is not looked at.
+    on both sides of an ignored strip narrower than the distance are near each other.
 
     Args:
         labels (Tensor): The label map, (H, W), uint8 or int16, on the CPU.
         distance (int): Distance in pixels, at least 1.
+        with_border (bool): Whether what lies beyond the image is another label. Defaults to False.
 
     Returns:
         Tensor: A mask, (H, W), bool, False at ignored pixels.
@@ -39,16 +29,10 @@ def near_other_label(labels: Tensor, distance: int) -> Tensor:
     square = np.ones((side, side), np.uint8)
     # The smallest and the largest label in the square differ; ignored pixels are neither.
     largest = cv2.dilate(own, square)
-    smallest = cv2.erode(np.where(own > 0, own, np.iinfo(own.dtype).max), square)
+    filled = np.where(own > 0, own, np.iinfo(own.dtype).max)
+    beyond = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0) if with_border else {}
+    smallest = cv2.erode(filled, square, **beyond)
     return torch.from_numpy((own > 0) & ((largest != own) | (smallest != own)))
-
-
-def near_image_border(labels: Tensor, distance: int) -> Tensor:
-    """Mask (H, W), bool, of the pixels of a map within a positive distance of its border."""
-    near = torch.zeros_like(labels, dtype=torch.bool)
-    near[:distance] = near[-distance:] = True
-    near[:, :distance] = near[:, -distance:] = True
-    return near
 
 
 def count_overlap(label: Tensor, pred: Tensor, num_labels: int) -> Tensor:

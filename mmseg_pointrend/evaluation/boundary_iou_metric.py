@@ -1,17 +1,18 @@
 """Boundary IoU and trimap IoU as an MMSegmentation metric."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
 from ..errors import InputError
-from .boundary import count_overlap, dilation_in_pixels, near_image_border, near_other_label
+from .boundary import count_overlap, near_other_label
 
 
 @METRICS.register_module()
@@ -29,7 +30,7 @@ class BoundaryIoUMetric(BaseMetric):
 
     As in IoUMetric, intersections and unions are summed over the data set, and the mean is taken
     over the classes that occur. The results are percentages: ``mBIoU`` and, for each width w,
-    ``mIoU_{w}px``.
+    ``mIoU_{w}px``; nan where nothing is scored.
 
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
@@ -42,7 +43,8 @@ class BoundaryIoUMetric(BaseMetric):
         collect_device, prefix: See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        InputError: If both distances d are set, or a distance is not positive.
+        InputError: If both distances d are set, or a distance is not positive; while it counts, if
+            prediction and truth differ in size, or a scored pixel has a label that is no class.
     """
 
     def __init__(
@@ -69,36 +71,40 @@ class BoundaryIoUMetric(BaseMetric):
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the pixels of one batch.
+        """Count the pixels of a batch, of which the samples are read: for each image the ``data``
+        of ``pred_sem_seg`` and ``gt_sem_seg``, (1, H, W)."""
+        for sample in data_samples:
+            (truth,), (pred,) = sample["gt_sem_seg"]["data"], sample["pred_sem_seg"]["data"]
+            name = sample.get("img_path", "an image")
+            self.results.append(self.count(truth.cpu(), pred.cpu(), name))
 
-        Args:
-            data_batch (dict): The batch from the data loader, which is not read.
-            data_samples (Sequence[dict]): For each image ``pred_sem_seg`` and ``gt_sem_seg`` whose
-                ``data`` are labels, (1, H, W), whole numbers of any dtype, on any device.
+    def count(self, truth: Tensor, pred: Tensor, name: str) -> Tensor:
+        """Intersections and unions of Boundary IoU and of each band, (1 + number of widths, 2, K),
+        int64, of label maps (H, W) of the image ``name``, whole numbers of any dtype."""
+        if pred.shape != truth.shape:
+            raise InputError(
+                f"{name}: prediction and truth must have the same size, got {tuple(pred.shape)} "
+                f"and {tuple(truth.shape)}."
+            )
+        num_classes = len(self.dataset_meta["classes"])
+        ignored = truth == self.ignore_index
+        truth = _encode(truth, ignored, num_classes, f"{name}: the truth")
+        pred = _encode(pred, ignored, num_classes, f"{name}: the prediction")
 
-        Raises:
-            InputError: If prediction and truth differ in size, or a scored pixel has a label that
-                is none of the classes.
-        """
-        for data_sample in data_samples:
-            (pred,) = data_sample["pred_sem_seg"]["data"].cpu()
-            (label,) = data_sample["gt_sem_seg"]["data"].cpu()
-            image = data_sample.get("img_path", "an image")
-            if pred.shape != label.shape:
-                raise InputError(
-                    f"{image}: prediction and truth must have the same size, got "
-                    f"{tuple(pred.shape)} and {tuple(label.shape)}."
-                )
-            self.results.append(self._count_image(label, pred, image))
+        # rounded as by mask_to_boundary of github.com/bowenc0221/boundary-iou-api
+        distance = self.dilation or max(1, round(self.dilation_ratio * math.hypot(*truth.shape)))
+        near = (
+            labels * near_other_label(labels, distance, with_border=True)
+            for labels in (truth, pred)
+        )
+        counts = [count_overlap(*near, num_classes + 1)]
+        for width in self.trimap_widths:
+            band = near_other_label(truth, width)
+            counts.append(count_overlap(truth[band], pred[band], num_classes + 1))
+        return torch.stack(counts)[..., 1:]
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """``mBIoU`` and ``mIoU_{w}px`` in percent, with two decimals; nan where nothing is scored.
-
-        Args:
-            results (list[Tensor]): Intersections and unions of each image, each
-                (1 + number of widths, 2, K), int64.
-        """
-        logger: MMLogger = MMLogger.get_current_instance()
+        """The metrics, with two decimals, of what :meth:`count` gave for each image."""
         names = ["BIoU", *(f"IoU_{width}px" for width in self.trimap_widths)]
         classes = self.dataset_meta["classes"]
         counts = sum(results, start=torch.zeros(len(names), 2, len(classes), dtype=torch.int64))
@@ -108,27 +114,10 @@ class BoundaryIoUMetric(BaseMetric):
         table.add_column("Class", list(classes))
         for name, iou in zip(names, ious, strict=True):
             table.add_column(name, np.round(iou.numpy(), 2))
-        print_log("per class results near boundaries:", logger)
-        print_log("\n" + table.get_string(), logger=logger)
+        print_log(f"per class results near boundaries:\n{table}", logger="current")
 
         means = np.round(ious.nanmean(dim=1).numpy(), 2)
         return {f"m{name}": mean for name, mean in zip(names, means, strict=True)}
-
-    def _count_image(self, label: Tensor, pred: Tensor, image: str) -> Tensor:
-        """Intersections and unions of Boundary IoU and of each band, int64."""
-        num_classes = len(self.dataset_meta["classes"])
-        ignored = label == self.ignore_index
-        label = _encode(label, ignored, num_classes, f"{image}: the truth")
-        pred = _encode(pred, ignored, num_classes, f"{image}: the prediction")
-
-        distance = self.dilation or dilation_in_pixels(label.shape, self.dilation_ratio)
-        border = near_image_border(label, distance)
-        near = (labels * (near_other_label(labels, distance) | border) for labels in (label, pred))
-        counts = [count_overlap(*near, num_classes + 1)]
-        for width in self.trimap_widths:
-            band = near_other_label(label, width)
-            counts.append(count_overlap(label[band], pred[band], num_classes + 1))
-        return torch.stack(counts)[..., 1:]
 
 
 def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Tensor:
