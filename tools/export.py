@@ -92,14 +92,8 @@ def main() -> None:
                 trust=args.trust_checkpoint,
             )
         print(f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB")
-        if exported.dynamic_operators:
-            print(
-                f"warning: the graph has {', '.join(exported.dynamic_operators)}, which TensorRT "
-                "and other compilers for fixed sizes may refuse.",
-                file=sys.stderr,
-            )
         if args.verify:
-            verify(exported, cfg, args.verify)
+            verify(exported, args.verify)
 
 
 if __name__ == "__main__":

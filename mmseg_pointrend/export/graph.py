@@ -46,7 +46,7 @@ class Resize(NamedTuple):
 class PixelGraph(nn.Module):
     """From pixels to labels: what the test pipeline, the data preprocessor and the model do.
 
-    Raises an InputError if the model does what a graph cannot express.
+    Raises an InputError if model or preprocessor do what a graph cannot express.
     """
 
     def __init__(
@@ -54,8 +54,6 @@ class PixelGraph(nn.Module):
     ) -> None:
         super().__init__()
         preprocessor = model.data_preprocessor
-        if not isinstance(model, EncoderDecoder):
-            raise InputError(f"An export needs an EncoderDecoder, got {type(model).__name__}.")
         if model.test_cfg.get("mode", "whole") != "whole":
             raise InputError(
                 f"model.test_cfg.mode must be 'whole' for an export, got {model.test_cfg.mode!r}; "

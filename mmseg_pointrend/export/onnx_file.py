@@ -18,18 +18,15 @@ from .trace import one_line, trace
 
 # The oldest that the exporter writes; whatever runs ONNX today runs it.
 OPSET = 18
-# Operators whose results have sizes that are not known when a graph is compiled.
-DYNAMIC_OPERATORS = {"NonZero", "Loop", "If", "Shape"}
 
 
 class Exported(NamedTuple):
     """The result of an export."""
 
     path: Path
+    model: TorchModel  # what it was made of
     graph: PixelGraph  # what the file computes, in PyTorch
     size: tuple[int, int] | None  # (H, W) of its input; None if it takes any size
-    # With a size, operators in the file that compilers for fixed sizes do not take.
-    dynamic_operators: list[str]
 
 
 def export_model(
@@ -57,9 +54,6 @@ def export_model(
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
-    Returns:
-        Exported: The file, and what to compare it with.
-
     Raises:
         InputError: If the checkpoint cannot be read or does not fit, the model or its test pipeline
             does what a graph cannot express, or the file cannot be written.
@@ -70,8 +64,6 @@ def export_model(
     path, resize = Path(path), resize_of(cfg)
     if path.is_dir():
         raise InputError(f"path must be a file to write, got the folder {path}.")
-    if size is not None and min(size) < 1:
-        raise InputError(f"size must be two integers >= 1, got {size}.")
     model = TorchModel(cfg, weights, device="cpu", allow_partial=allow_partial, trust=trust)
     graph = PixelGraph(model.model.requires_grad_(False), resize, logits).eval()
     program = trace(graph, size)
@@ -95,5 +87,4 @@ def export_model(
     onnx.model.metadata_props[METADATA_KEY] = json.dumps(metadata)
     with replacing(path) as partial:
         onnx.save(partial, external_data=False)
-    dynamic = DYNAMIC_OPERATORS & {node.op_type for node in onnx.model.graph.all_nodes()}
-    return Exported(path, graph, size, sorted(dynamic) if size is not None else [])
+    return Exported(path, model, graph, size)

@@ -11,8 +11,6 @@ from PIL import Image
 from ..errors import InputError
 from ..files import check_image, replacing
 
-VOID_COLOR = (0, 0, 0)
-
 
 @dataclass
 class Segmentation:
@@ -31,8 +29,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as OpenCV and MMSegmentation do: BGR, (H, W, 3), uint8.
 
     Images are turned as their EXIF says, transparency is dropped, and of 16 bits the upper 8 are
-    kept. Raises an InputError if the file cannot be read or shows something else than it decodes
-    to; see :func:`~mmseg_pointrend.files.check_image`.
+    kept. Raises an InputError if the file cannot be read or ``check_image`` refuses it.
     """
     try:
         content = Path(path).read_bytes()
@@ -101,7 +98,7 @@ def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray
 
     Indices without a color, such as those that are ignored, become black.
     """
-    colors = np.array([*palette, VOID_COLOR], dtype=np.uint8)[:, ::-1]
+    colors = np.array([*palette, (0, 0, 0)], dtype=np.uint8)[:, ::-1]
     known = (labels >= 0) & (labels < len(palette))
     return colors[np.where(known, labels, len(palette))]
 

@@ -75,22 +75,16 @@ class PointRendInferencer:
             self.predictor = TorchModel(
                 cfg, weights, device, dtype, channels_last, allow_partial, trust_checkpoint
             )
-        self.classes, self.palette = tuple(self.predictor.classes), self.predictor.palette
+        self.classes, self.palette = self.predictor.classes, self.predictor.palette
 
     def __call__(
-        self,
-        images: Source | Iterable[Source],
-        batch_size: int = 1,
-        logits: bool = False,
+        self, images: Source | Iterable[Source], batch_size: int = 1, logits: bool = False
     ) -> list[Segmentation]:
         """Segment images as :meth:`iterate` does, and keep all results."""
         return [*self.iterate(images, batch_size, logits)]
 
     def iterate(
-        self,
-        images: Source | Iterable[Source],
-        batch_size: int = 1,
-        logits: bool = False,
+        self, images: Source | Iterable[Source], batch_size: int = 1, logits: bool = False
     ) -> Iterator[Segmentation]:
         """Segment images one after the other; no more are read than make up a batch.
 
@@ -103,8 +97,7 @@ class PointRendInferencer:
         Yields:
             Segmentation: The segmentation of each image, in their order.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
+        check_batch_size(batch_size)
         sources = each_image(images, self.predictor.suffix)
         while batch := [self.load(source) for source in islice(sources, batch_size)]:
             yield from self.segment_batch(batch, logits)
@@ -134,14 +127,18 @@ class PointRendInferencer:
 
     def explain(self, image: np.ndarray | dict) -> "Explanation":
         """Label an image and tell what the coarse head saw and where the points fell."""
-        if not self.predictor.can_explain:
-            raise InputError("An exported model does not tell its points; use its checkpoint.")
-        return self.predictor.explain(image)
+        return self.predictor.explain(image if isinstance(image, dict) else self.load(image))
 
 
 def is_exported(model: object) -> bool:
     """Whether a model is the path of an exported one, which needs no PyTorch."""
     return isinstance(model, str | PathLike) and Path(model).suffix.lower() == ".onnx"
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless a batch size is an integer >= 1."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
 
 
 def _config_and_weights(

@@ -28,10 +28,13 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
     """
     suffixes = IMAGE_SUFFIXES if suffix in {"", *IMAGE_SUFFIXES} else {suffix}
     found: dict[Path, Path] = {}
-    for name in inputs:
-        matches = _matches(str(name), suffixes)
+    for name in map(str, inputs):
+        try:
+            matches = _matches(name, suffixes) if name else {}
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise InputError(f"{name}: cannot be searched for images ({error}).") from error
         if not matches:
-            raise InputError(f"{name}: no such image, or no image in it.")
+            raise InputError(f"{name or 'An empty name'}: no such image, or no image in it.")
         found.update({path: target.with_suffix("") for path, target in matches.items()})
     return found
 
@@ -70,18 +73,14 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def _matches(name: str, suffixes: set[str]) -> dict[Path, Path]:
-    if not name:
-        raise InputError("An input is an empty name; name a file, a folder or a pattern.")
+    """The files that an input names, with their paths in the folder that it names, if it does."""
     path = Path(name)
-    try:
-        if path.is_dir():
-            members = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
-            return {p: p.relative_to(path) for p in members if p.is_file()}
-        if path.exists():
-            return {path: Path(path.name)}
-        # Unlike the module glob it does not follow links through "**".
-        root = Path(path.anchor)
-        files = filter(Path.is_file, sorted(root.glob(str(path.relative_to(root)))))
-        return {p: Path(p.name) for p in files}
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{name}: cannot be searched for images ({error}).") from error
+    if path.is_dir():
+        members = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        return {p: p.relative_to(path) for p in members if p.is_file()}
+    if path.exists():
+        return {path: Path(path.name)}
+    # Unlike the module glob it does not follow links through "**".
+    root = Path(path.anchor)
+    files = filter(Path.is_file, sorted(root.glob(str(path.relative_to(root)))))
+    return {p: Path(p.name) for p in files}

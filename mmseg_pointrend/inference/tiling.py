@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -51,17 +50,16 @@ class WindowReader:
             if image.format == "ushort":
                 check_depth(int(image.max()), path)
             self._image = image.autorot().colourspace("srgb")
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}.") from error
-        except pyvips.Error as error:
+        except (OSError, pyvips.Error) as error:
             raise self._unreadable(error) from error
         self.size = (self._image.height, self._image.width)
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """A window of the image, BGR, (bottom - top, right - left, 3), uint8; InputError if that
-        part of the file cannot be decoded."""
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """A window of the image, BGR, (H, W, 3), uint8; InputError if that part of the file cannot
+        be decoded."""
+        top, left = rows.start, columns.start
         try:
-            pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
+            pixels = self._image.crop(left, top, columns.stop - left, rows.stop - top).numpy()
         except self._error as error:
             raise self._unreadable(error) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -75,14 +73,6 @@ class WindowReader:
             f"{self._path}: not a whole image that libvips can decode ({reason}); try it without "
             "--tile, or save it as TIFF, PNG or JPEG."
         )
-
-
-class Span(NamedTuple):
-    """A window along one axis."""
-
-    start: int
-    stop: int
-    kept: slice  # the part of the window whose labels are taken
 
 
 @dataclass(frozen=True)
@@ -109,10 +99,6 @@ class Tiling:
         """Pixels from one window to the next, the side of what is kept of each."""
         return self.tile - self.overlap
 
-    def window(self, size: Size) -> Size:
-        """(height, width) of the windows of an image of ``size``."""
-        return min(size[0], self.tile), min(size[1], self.tile)
-
     def kept(self, size: Size) -> Size:
         """(height, width) of what is kept of each window: all if it fits, in TIFF's sizes."""
         height, width = (
@@ -121,17 +107,16 @@ class Tiling:
         )
         return height, width
 
-    def spans(self, length: int) -> list[Span]:
-        """Windows along an axis of an image of ``length`` pixels, one if it fits."""
+    def spans(self, length: int) -> Iterator[tuple[slice, slice]]:
+        """Windows along an axis of ``length`` pixels, each with the part of it that is kept."""
         if length <= self.tile:
-            return [Span(0, length, slice(0, length))]
-        spans = []
+            yield slice(0, length), slice(0, length)
+            return
         for first in range(0, length, self.step):
             # The last window ends with the image: it is whole, and so sees as much as others.
             start = min(max(first - self.overlap // 2, 0), length - self.tile)
             kept = slice(first - start, min(first + self.step, length) - start)
-            spans.append(Span(start, start + self.tile, kept))
-        return spans
+            yield slice(start, start + self.tile), kept
 
 
 def predict_tiles(
@@ -143,10 +128,9 @@ def predict_tiles(
     the size ``tiling.kept`` or, at the lower and right edges, smaller.
     """
     height, width = reader.size
-    for row in tiling.spans(height):
-        for column in tiling.spans(width):
-            labels = segment(reader.read(row.start, row.stop, column.start, column.stop))
-            yield labels[row.kept, column.kept]
+    for rows, kept_rows in tiling.spans(height):
+        for columns, kept_columns in tiling.spans(width):
+            yield segment(reader.read(rows, columns))[kept_rows, kept_columns]
 
 
 def write_label_tiff(

@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.reading import checkpoints_as_data
@@ -23,8 +22,6 @@ from ..segmentors import use_label_segmentor
 from ..visualization import Explanation, explain
 from .image_pipeline import ImagePipeline, tested_dataset
 from .images import Segmentation
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 class TorchModel:
@@ -40,8 +37,6 @@ class TorchModel:
             not there.
     """
 
-    can_explain = True
-
     def __init__(
         self,
         cfg: Config,
@@ -52,16 +47,14 @@ class TorchModel:
         allow_partial: bool = False,
         trust: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with misspelled_names(), checkpoints_as_data(trust):
             self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
             self._pipeline = pipeline = ImagePipeline(cfg)
-        warn_once_if_misaligned(self.model)
         self.suffix, self.is_bgr = pipeline.suffix, pipeline.is_bgr
         self.obstacle, self.load = pipeline.obstacle, pipeline.load
+        warn_once_if_misaligned(self.model)
         meta = load_weights(self.model, weights, allow_partial, trust)
         try:
             self.model.to(self.device).eval()
@@ -114,35 +107,27 @@ class TorchModel:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            got, height, width = inputs[0].shape
-            if _is_out_of_memory(error):
+            channels, height, width = inputs[0].shape
+            # what PyTorch raises on CPUs has no type of its own
+            no_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+            if no_memory or "DefaultCPUAllocator" in str(error):
                 many = f"{len(inputs)} images" if len(inputs) > 1 else "an image"
                 raise InputError(
                     f"not enough memory for {many} of {width}x{height} pixels; predict smaller "
                     "batches, or in tiles (tools/predict.py --tile)."
                 ) from error
-            if got == _channels(self.model):
-                raise
-            raise InputError(
-                f"Images must have the model's {_channels(self.model)} channels, got {got}; check "
-                "how test_dataloader.dataset.pipeline loads them."
-            ) from error
+            kernels = (weight for weight in self.model.backbone.parameters() if weight.ndim == 4)
+            expected = next(kernels).shape[1]
+            if channels != expected:
+                raise InputError(
+                    f"Images must have the model's {expected} channels, got {channels}; check how "
+                    "test_dataloader.dataset.pipeline loads them."
+                ) from error
+            raise
 
 
 def _labels(sample: SegDataSample) -> np.ndarray:
     return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
-
-
-def _channels(model: nn.Module) -> int:
-    """Channels that the first convolution of a model takes."""
-    kernels = (weight for weight in model.backbone.parameters() if weight.ndim == 4)
-    return next(kernels).shape[1]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # what PyTorch raises on CPUs has no type of its own
-    short = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, short) or "DefaultCPUAllocator" in str(error)
 
 
 def _classes_and_palette(

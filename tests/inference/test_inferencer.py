@@ -257,8 +257,6 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="batch_size must be an integer >= 1, got 0"):
         inferencer(image, batch_size=0)
-    with pytest.raises(InputError, match=r"dtype must be .* got 'int8'"):
-        PointRendInferencer(tiny_config, checkpoint, dtype="int8")
     with pytest.raises(InputError, match="Device 'gpu7' cannot be used"):
         PointRendInferencer(tiny_config, checkpoint, device="gpu7")
     with pytest.raises(InputError, match="no weights of it are published"):
