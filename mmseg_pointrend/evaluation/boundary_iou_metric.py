@@ -1,8 +1,13 @@
-"""Boundary IoU and trimap IoU as an MMSegmentation metric."""
+"""Boundary IoU and trimap IoU as an MMSegmentation metric.
+
+Inside, a label map is an integer tensor, (H, W), in which class c is written c + 1 and 0 means
+ignored: an ignored pixel belongs to no class, is never counted and makes no contour.
+"""
 
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
@@ -12,7 +17,6 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from ..errors import InputError
-from .boundary import count_overlap, near_other_label
 
 
 @METRICS.register_module()
@@ -118,6 +122,40 @@ class BoundaryIoUMetric(BaseMetric):
 
         means = np.round(ious.nanmean(dim=1).numpy(), 2)
         return {f"m{name}": mean for name, mean in zip(names, means, strict=True)}
+
+
+def near_other_label(labels: Tensor, distance: int, with_border: bool = False) -> Tensor:
+    """Find the pixels that have a pixel of another label within a chessboard distance.
+
+    Ignored pixels count as no label: a mask that ends at them has no contour there, but two classes
+    on both sides of an ignored strip narrower than the distance are near each other. Beyond the
+    image there is no label or, ``with_border``, another one.
+
+    ``labels``, (H, W), are uint8 or int16, on the CPU, and ``distance`` is at least 1. Returns a
+    mask, (H, W), bool, False at ignored pixels.
+    """
+    own = labels.numpy()
+    side = 2 * min(distance, max(own.shape)) + 1
+    square = np.ones((side, side), np.uint8)
+    # The smallest and the largest label in the square differ; ignored pixels are neither.
+    largest = cv2.dilate(own, square)
+    filled = np.where(own > 0, own, np.iinfo(own.dtype).max)
+    beyond = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0) if with_border else {}
+    smallest = cv2.erode(filled, square, **beyond)
+    return torch.from_numpy((own > 0) & ((largest != own) | (smallest != own)))
+
+
+def count_overlap(label: Tensor, pred: Tensor, num_labels: int) -> Tensor:
+    """Count, for each label, the pixels where two maps agree and where either map has it.
+
+    The maps have any one shape and integers in [0, num_labels), the 0 of ignored pixels included,
+    whose counts carry no meaning. Returns (2, num_labels), int64.
+    """
+    agreed = label * (label == pred)
+    label_area, pred_area, intersection = (
+        torch.bincount(labels.flatten(), minlength=num_labels) for labels in (label, pred, agreed)
+    )
+    return torch.stack((intersection, label_area + pred_area - intersection))
 
 
 def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Tensor:

@@ -30,8 +30,7 @@ class ImagePipeline:
 
     Attributes:
         suffix (str): The suffix of the data set's images, such as '.npy'; '' if it names none.
-        obstacle (str | None): See :func:`loading_obstacle`.
-        is_bgr (bool): See :func:`loads_bgr`.
+        obstacle, is_bgr: See :func:`loading_obstacle` and :func:`loads_bgr`.
 
     Raises:
         InputError: If there is no pipeline, or a decoder that it names is not installed.
@@ -54,19 +53,15 @@ class ImagePipeline:
         self.is_bgr = loads_bgr(self._load.transforms)
 
     def load(self, image: str | Path | np.ndarray) -> dict:
-        """Run the loading steps on a file, or let an array stand for what they give.
+        """What the loading steps give for a file, ``img`` among it, or an array that stands for it.
 
-        An array is (H, W, 3), BGR, uint8, or with an :attr:`obstacle` (H, W) or (H, W, C). Returns
-        what the steps give, ``img`` among it. Raises an InputError if the file cannot be read, or
-        the array is no such image.
+        The array is (H, W, 3), BGR, uint8, or with an :attr:`obstacle` (H, W) or (H, W, C). Raises
+        an InputError if the file cannot be read, or the array is no such image.
         """
         if isinstance(image, str | Path):
             return self._load_file(image)
         if self.obstacle is None:
             check_rgb_array(image)
-        elif not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
-            found = getattr(image, "shape", type(image).__name__)
-            raise InputError(f"An image must be an array (H, W) or (H, W, C), got {found}.")
         return self._take({"img": image, "seg_fields": []})
 
     def prepare(self, loaded: dict) -> dict:
@@ -100,8 +95,7 @@ def loads_bgr(transforms: Iterable[object]) -> bool:
 
 
 def loading_obstacle(cfg: Config) -> str | None:
-    """What in a test pipeline loads other images than BGR ones, (H, W, 3), uint8; None if nothing
-    does."""
+    """What in a test pipeline loads others than BGR images, (H, W, 3), uint8, or None."""
     for number, step in enumerate(split_pipeline(cfg)[0]):
         if type_name(step) not in IMAGE_LOADERS or number:
             return type_name(step)

@@ -35,10 +35,8 @@ def read_image(path: str | Path) -> np.ndarray:
         content = Path(path).read_bytes()
         check_image(content, path)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}.") from error
-    except cv2.error as error:
-        raise InputError(f"{path}: cannot be decoded ({' '.join(str(error).split())}).") from error
+    except (OSError, cv2.error) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
     if image is None:
         raise InputError(f"{path}: not an image that OpenCV can decode, or not a whole one.")
     return image
@@ -78,9 +76,8 @@ def write_label_png(path: Path, labels: np.ndarray, palette: Sequence[Sequence[i
 def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
     """A BGR picture, (H, W, 3), uint8, of an image, (H, W) or (H, W, C), of any type.
 
-    Shows the first three channels, blue, green and red, or red, green and blue if not ``is_bgr``,
-    or the first one thrice. Other types than uint8 are scaled, each channel from its 2nd to its
-    98th percentile.
+    Shows the first three channels, or the first one thrice. Other types than uint8 are scaled, each
+    channel from its 2nd to its 98th percentile.
     """
     bands = image.reshape(*image.shape[:2], -1)
     bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
     from ..visualization import Explanation
 
+Image = Source | dict  # a file, an array, or what a predictor has loaded
+
 
 class PointRendInferencer:
     """Segments images with a trained model, or with an exported one and without PyTorch.
 
     It may be called from several threads at once. An image is an array, (H, W, 3), BGR, uint8, or
-    (H, W) or (H, W, C) if the config loads such images; or what :meth:`load` returns. The methods
-    raise an InputError for an image that cannot be read, is none of these or does not fit into
-    memory, and for results that the model does not have.
+    (H, W) or (H, W, C) if the config loads such images. The methods raise an InputError for an
+    image that cannot be read, is none of these or does not fit into memory, and for results that
+    the model does not have.
 
     Args:
         model (str | Path | Config): Name of a model of our zoo, such as
@@ -99,19 +101,12 @@ class PointRendInferencer:
         """
         check_batch_size(batch_size)
         sources = each_image(images, self.predictor.suffix)
-        while batch := [self.load(source) for source in islice(sources, batch_size)]:
+        while batch := [*islice(sources, batch_size)]:
             yield from self.segment_batch(batch, logits)
 
-    def load(self, image: str | Path | np.ndarray) -> dict:
-        """Load an image file as the config says, or let an array stand for what that gives: a dict
-        with ``img``, (H, W) or (H, W, C), and what else the loading steps give."""
-        return self.predictor.load(image)
-
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[Image], logits: bool = False) -> list[Segmentation]:
         """Segment images of any sizes, those of one size together; see :meth:`iterate`."""
-        images = [image if isinstance(image, dict) else self.load(image) for image in images]
+        images = [self._load(image) for image in images]
         shapes = [image["img"].shape for image in images]
         results: dict[int, Segmentation] = {}
         # Those of one size alone: padding would change what a network sees, and so the labels.
@@ -121,13 +116,16 @@ class PointRendInferencer:
             results.update(zip(same, found, strict=True))
         return [results[k] for k in range(len(images))]
 
-    def segment(self, image: np.ndarray | dict) -> np.ndarray:
+    def segment(self, image: Image) -> np.ndarray:
         """Label every pixel of an image: class indices, (H, W), int64."""
         return self.segment_batch([image])[0].labels
 
-    def explain(self, image: np.ndarray | dict) -> "Explanation":
+    def explain(self, image: Image) -> "Explanation":
         """Label an image and tell what the coarse head saw and where the points fell."""
-        return self.predictor.explain(image if isinstance(image, dict) else self.load(image))
+        return self.predictor.explain(self._load(image))
+
+    def _load(self, image: Image) -> dict:
+        return image if isinstance(image, dict) else self.predictor.load(image)
 
 
 def is_exported(model: object) -> bool:
@@ -144,12 +142,6 @@ def check_batch_size(batch_size: int) -> None:
 def _config_and_weights(
     model: "str | PathLike | Config", weights: str | PathLike | None, overrides: dict | None
 ) -> "tuple[Config, str | PathLike]":
-    try:
-        import mmseg  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
-        ) from error
     if not isinstance(model, str | PathLike):
         if overrides or weights is None:
             raise InputError("A Config needs weights and takes no overrides; change it itself.")

@@ -14,9 +14,7 @@ METADATA_KEY = "mmseg_pointrend"
 
 
 class OnnxModel:
-    """A model that ``tools/export.py`` has written. It may be called from several threads at once.
-
-    Has the attributes and methods of ``TorchModel``.
+    """A model that ``tools/export.py`` has written, with the methods of ``TorchModel``.
 
     Args:
         path (str | Path): The ONNX file.
@@ -74,7 +72,7 @@ class OnnxModel:
         check_rgb_array(image)
         return {"img": image}
 
-    def explain(self, image: np.ndarray | dict) -> None:
+    def explain(self, image: dict) -> None:
         """Not there: raises InputError."""
         raise InputError("An exported model does not tell its points; use its checkpoint.")
 
@@ -88,12 +86,9 @@ class OnnxModel:
         factor = min(max(scale) / max(size), min(scale) / min(size))
         return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[dict], logits: bool = False) -> list[Segmentation]:
         """Label every pixel of images of one size; with ``logits`` give these, too."""
-        arrays = [image["img"] if isinstance(image, dict) else image for image in images]
-        pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in arrays])
+        pixels = np.stack([image["img"][..., ::-1].transpose(2, 0, 1) for image in images])
         return [Segmentation(*parts) for parts in zip(*self.run(pixels, logits), strict=True)]
 
     def run(self, pixels: np.ndarray, logits: bool = False) -> list[np.ndarray]:

@@ -97,7 +97,7 @@ def _describe(error: Exception, path: Path) -> str:
 def _predict_images(
     inferencer: "PointRendInferencer", batch: Sequence[Job], show_points: bool
 ) -> None:
-    images = [inferencer.load(path) for path, _ in batch]
+    images = [inferencer.predictor.load(path) for path, _ in batch]
     if show_points:
         found = [inferencer.explain(image) for image in images]
     else:

@@ -28,13 +28,12 @@ class TorchModel:
     """A trained model and the pipeline that prepares its images.
 
     Takes the arguments of ``PointRendInferencer``, the config read and the weights found, and has
-    its attributes, those of :class:`ImagePipeline` and its ``load``. It may be called from several
-    threads at once. Its methods raise InputError if the images do not fit into memory or have other
-    channels than the model takes.
+    its attributes, those of :class:`ImagePipeline` and its ``load``, whose results are the images
+    of its methods. These raise InputError if images do not fit into memory or have other channels
+    than the model takes.
 
     Raises:
-        InputError: If the checkpoint cannot be read or does not fit the model, or the device is
-            not there.
+        InputError: If the checkpoint cannot be read or does not fit, or the device is not there.
     """
 
     def __init__(
@@ -66,9 +65,7 @@ class TorchModel:
         known = _classes_and_palette(meta.get("dataset_meta", {}), tested_dataset(cfg))
         self.classes, self.palette = known
 
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[dict], logits: bool = False) -> list[Segmentation]:
         """Label every pixel of images of one size; with ``logits`` give these, too."""
         batch = self._prepare(images)
         with torch.no_grad(), self._clear_errors(batch["inputs"]):
@@ -86,7 +83,7 @@ class TorchModel:
             resized = [each.seg_logits.data[-channels:].float().cpu().numpy() for each in found]
             return [Segmentation(*both) for both in zip(labels, resized, strict=True)]
 
-    def explain(self, image: np.ndarray | dict) -> Explanation:
+    def explain(self, image: dict) -> Explanation:
         """Label an image and tell what the coarse head saw and where the points fell."""
         batch = self._prepare([image])
         with self._clear_errors(batch["inputs"]):
@@ -94,11 +91,11 @@ class TorchModel:
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that the test pipeline resizes a color image of ``size`` to."""
-        return tuple(self._prepare([np.zeros((*size, 3), np.uint8)])["inputs"][0].shape[-2:])
+        image = self.load(np.zeros((*size, 3), np.uint8))
+        return tuple(self._prepare([image])["inputs"][0].shape[-2:])
 
-    def _prepare(self, images: Sequence[np.ndarray | dict]) -> dict[str, list]:
-        loaded = [image if isinstance(image, dict) else self.load(image) for image in images]
-        samples = [self._pipeline.prepare(image) for image in loaded]
+    def _prepare(self, images: Sequence[dict]) -> dict[str, list]:
+        samples = [self._pipeline.prepare(image) for image in images]
         return {key: [sample[key] for sample in samples] for key in samples[0]}
 
     @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..inference.images import full_palette, overlay, write_picture
+from ..inference.images import overlay, write_picture
 from ..visualization.figure import heaviest_window
 from .scores import BOUNDARY, WHOLE, Scorer, iou
 
@@ -144,14 +144,9 @@ def crops_of(
 
 def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
     """Write a label map as PNG; labels without a color become transparent."""
+    colors = np.array([*((*color, 255) for color in palette), (0, 0, 0, 0)], dtype=np.uint8)
     known = (labels >= 0) & (labels < len(palette))
-    if len(palette) > TRANSPARENT:
-        colors = np.array([(*color, 255) for color in palette] + [(0, 0, 0, 0)], dtype=np.uint8)
-        Image.fromarray(colors[np.where(known, labels, len(palette))]).save(path)
-        return
-    image = Image.fromarray(np.where(known, labels, TRANSPARENT).astype(np.uint8))
-    image.putpalette(full_palette(palette).tobytes())
-    image.save(path, transparency=TRANSPARENT, optimize=True)
+    Image.fromarray(colors[np.where(known, labels, len(palette))]).save(path)
 
 
 def read_labels(path: Path, size: tuple[int, int], num_classes: int, offset: int) -> np.ndarray:

@@ -10,8 +10,7 @@ from copy import copy
 import numpy as np
 import torch
 
-from ..evaluation import BoundaryIoUMetric
-from ..evaluation.boundary import count_overlap
+from ..evaluation.boundary_iou_metric import BoundaryIoUMetric, count_overlap
 
 DISTANCES = (1, 2, 4, 8, 16, 32)  # widths of the bands in pixels
 WHOLE, BOUNDARY, FIRST_BAND = 0, 1, 2

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmseg_pointrend.evaluation.boundary import count_overlap, near_other_label
+from mmseg_pointrend.evaluation.boundary_iou_metric import count_overlap, near_other_label
 
 
 @st.composite

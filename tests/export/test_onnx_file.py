@@ -34,7 +34,7 @@ def test_gives_the_labels_and_logits_of_pytorch(exported: Exported) -> None:
         image = picture(*size)
         with torch.no_grad():
             labels, logits = exported.graph(pixels(image))
-        (result,) = model.segment_batch([image], logits=True)
+        (result,) = model.segment_batch([model.load(image)], logits=True)
         np.testing.assert_array_equal(result.labels, labels[0].numpy())
         np.testing.assert_allclose(result.logits, logits[0].numpy(), atol=1e-3, rtol=1e-4)
         if image.size > 1000:
@@ -64,7 +64,7 @@ def test_neighborhoods_of_several_levels_give_the_labels_of_pytorch(
         image = picture(*shape)
         with torch.no_grad():
             expected = result.graph(pixels(image))[0].numpy()
-        found = model.segment_batch([image])[0].labels
+        found = model.segment_batch([model.load(image)])[0].labels
         assert (found == expected).mean() >= 0.9999
         assert len(np.unique(found)) > 1
 
@@ -72,9 +72,11 @@ def test_neighborhoods_of_several_levels_give_the_labels_of_pytorch(
 def test_runs_batches_of_any_size(exported: Exported) -> None:
     model = OnnxModel(exported.path, threads=1)
     images = [picture(60, 70), picture(60, 70)[::-1], picture(60, 70)[:, ::-1]]
-    together = model.segment_batch(images)
+    together = model.segment_batch([model.load(image) for image in images])
     for image, result in zip(images, together, strict=True):
-        np.testing.assert_array_equal(result.labels, model.segment_batch([image])[0].labels)
+        np.testing.assert_array_equal(
+            result.labels, model.segment_batch([model.load(image)])[0].labels
+        )
 
 
 def test_the_file_says_what_it_is(exported: Exported) -> None:
@@ -113,7 +115,8 @@ def test_a_graph_of_fixed_size_has_nothing_dynamic(tmp_path: Path) -> None:
     image = picture(50, 61)
     with torch.no_grad():
         expected = result.graph(pixels(image))[0].numpy()
-    found = OnnxModel(result.path).segment_batch([image])[0].labels
+    model = OnnxModel(result.path)
+    found = model.segment_batch([model.load(image)])[0].labels
     assert (found == expected).mean() >= 0.9999
 
 

@@ -44,7 +44,7 @@ def test_exports_and_verifies(
     assert "100.0000%" in capsys.readouterr().out
     model = OnnxModel(tmp_path / "new" / "model.onnx")
     assert model.classes == CLASSES
-    assert model.segment_batch([image], logits=True)[0].labels.shape == image.shape[:2]
+    assert model.segment_batch([model.load(image)], logits=True)[0].labels.shape == image.shape[:2]
 
 
 @pytest.mark.parametrize(
