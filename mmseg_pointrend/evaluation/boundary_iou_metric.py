@@ -39,10 +39,8 @@ class BoundaryIoUMetric(BaseMetric):
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
             pixel. Defaults to 0.005, the authors' choice for street scenes.
-        dilation (int, optional): The distance d in pixels, instead of ``dilation_ratio``. Defaults
-            to None.
-        trimap_widths (Sequence[int]): Widths w of the bands in pixels. Defaults to
-            (1, 2, 4, 8, 16).
+        dilation (int, optional): The distance d in pixels instead. Defaults to None.
+        trimap_widths (Sequence[int]): Widths w in pixels. Defaults to (1, 2, 4, 8, 16).
         ignore_index (int): Label of the pixels that are not scored. Defaults to 255.
         collect_device, prefix: See :class:`mmengine.evaluator.BaseMetric`.
 

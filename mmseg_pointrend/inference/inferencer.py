@@ -1,7 +1,7 @@
 """Masks of images from a trained or an exported model."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,19 +29,18 @@ class PointRendInferencer:
     the model does not have.
 
     Args:
-        model (str | Path | Config): Name of a model of our zoo, such as
-            'pointrend_r50_cityscapes', path of a config file, a config, or path of an exported
-            model, '*.onnx'.
-        weights (str | Path, optional): Checkpoint file. Defaults to None: the published weights of
-            a model of the zoo, fetched once; an exported model has its own.
+        model (str | Path | Config): Name of a model of our zoo, a config file, a config, or an
+            exported model, '*.onnx'.
+        weights (str | Path, optional): Checkpoint file. Defaults to None: published weights of a
+            model of the zoo, fetched once; an exported model has its own.
         device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
         dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
             'float32'.
         channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust_checkpoint (bool): Whether to run code that the checkpoint carries. Defaults to False.
-        overrides (dict, optional): Settings to change in the config, nested keys with dots:
-            ``{"model.decode_head.renderer.subdivision_num_points": 512}``. Defaults to None.
+        overrides (dict, optional): Settings to change in the config, nested keys with dots.
+            Defaults to None.
 
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
@@ -95,9 +94,6 @@ class PointRendInferencer:
                 an array, or any number of these.
             batch_size (int): Images of one size that are predicted together. Defaults to 1.
             logits (bool): Whether to give the logits too. Defaults to False.
-
-        Yields:
-            Segmentation: The segmentation of each image, in their order.
         """
         check_batch_size(batch_size)
         sources = each_image(images, self.predictor.suffix)
@@ -105,16 +101,12 @@ class PointRendInferencer:
             yield from self.segment_batch(batch, logits)
 
     def segment_batch(self, images: Sequence[Image], logits: bool = False) -> list[Segmentation]:
-        """Segment images of any sizes, those of one size together; see :meth:`iterate`."""
-        images = [self._load(image) for image in images]
-        shapes = [image["img"].shape for image in images]
-        results: dict[int, Segmentation] = {}
+        """Segment images, neighbors of one size together; see :meth:`iterate`."""
+        results: list[Segmentation] = []
         # Those of one size alone: padding would change what a network sees, and so the labels.
-        for shape in dict.fromkeys(shapes):
-            same = [k for k, other in enumerate(shapes) if other == shape]
-            found = self.predictor.segment_batch([images[k] for k in same], logits)
-            results.update(zip(same, found, strict=True))
-        return [results[k] for k in range(len(images))]
+        for _, same in groupby(map(self._load, images), key=lambda image: image["img"].shape):
+            results += self.predictor.segment_batch([*same], logits)
+        return results
 
     def segment(self, image: Image) -> np.ndarray:
         """Label every pixel of an image: class indices, (H, W), int64."""

@@ -23,8 +23,8 @@ class OnnxModel:
         threads (int): Threads of an operator. Defaults to 0: one for each core.
 
     Raises:
-        InputError: If ONNX Runtime is missing or has no such device, or the file is missing, no
-            ONNX model or none of ours.
+        InputError: If ONNX Runtime has no such device, or the file is missing, no ONNX model or
+            none of ours.
     """
 
     suffix, is_bgr, obstacle = "", True, None
@@ -33,13 +33,8 @@ class OnnxModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{path}: no such model file.")
-        try:
-            import onnxruntime as runtime
-        except ImportError as error:
-            raise InputError(
-                "Exported models need ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu "
-                "for a GPU."
-            ) from error
+        import onnxruntime as runtime
+
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
         options.intra_op_num_threads = threads

@@ -48,7 +48,7 @@ def predict_files(
         if show_points or batch_size > 1:
             raise InputError("--tile goes with neither --show-points nor --batch-size.")
         _require_rgb_loading(inferencer, "--tile reads")
-        _require_own_size(inferencer, (tiling.tile, tiling.tile))
+        _require_own_size(inferencer, tiling.tile)
     targets = find_images(inputs, inferencer.predictor.suffix)
     jobs = [(path, Path(out) / target) for path, target in targets.items()]
     videos = [job for job in jobs if is_video(job[0])]
@@ -128,9 +128,6 @@ def _predict_tiled(
     inferencer: "PointRendInferencer", path: Path, target: Path, tiling: Tiling
 ) -> None:
     reader = WindowReader(path)
-    window = tuple(min(length, tiling.tile) for length in reader.size)
-    if window != reader.size:
-        _require_own_size(inferencer, window)
     tiles = predict_tiles(inferencer.segment, reader, tiling)
     shape = reader.size, tiling.kept(reader.size)
     write_label_tiff(Path(f"{target}.tif"), tiles, *shape, inferencer.palette)
@@ -143,13 +140,13 @@ def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> Non
         )
 
 
-def _require_own_size(inferencer: "PointRendInferencer", window: tuple[int, int]) -> None:
+def _require_own_size(inferencer: "PointRendInferencer", tile: int) -> None:
     """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
-    height, width = seen = inferencer.predictor.input_size(window)
-    if seen != window:
+    height, width = inferencer.predictor.input_size((tile, tile))
+    if (height, width) != (tile, tile):
         raise InputError(
-            f"--tile: the test pipeline resizes windows of {window[1]}x{window[0]} to "
-            f"{width}x{height} pixels; choose another --tile, or use a config without Resize in "
+            f"--tile: the test pipeline resizes windows of {tile}x{tile} to {width}x{height} "
+            "pixels; choose another --tile, or use a config without Resize in "
             "test_dataloader.dataset.pipeline."
         )
 

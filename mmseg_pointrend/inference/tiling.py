@@ -1,4 +1,7 @@
-"""Images that are too large for memory: read, predicted and written window by window."""
+"""Images that are too large for memory: read, predicted and written window by window.
+
+The packages for it, pyvips and tifffile, are those of the extra ``tiles``.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,16 +24,12 @@ class WindowReader:
 
     Tiled TIFF files are read in place. libvips unpacks others first, above 100 MB to a file in the
     folder for temporary files, TMPDIR, which is as large as the image's pixels. Raises an
-    InputError if the file cannot be read or pyvips is not installed.
+    InputError if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            import pyvips
-        except (ImportError, OSError) as error:
-            raise InputError(
-                "--tile needs pyvips: pip install 'mmseg-pointrend[tiles]'."
-            ) from error
+        import pyvips
+
         self._path, self._error = path, pyvips.Error
         try:
             # By its descriptor: in names libvips looks for options, as in "a[1].tif".
@@ -40,12 +39,9 @@ class WindowReader:
                 file.seek(0)
                 source = pyvips.Source.new_from_descriptor(file.fileno())
                 image = pyvips.Image.new_from_source(source, "", fail_on=fail_on)
-            # Of other colors OpenCV and libvips would make different ones.
-            is_known = image.interpretation in ("srgb", "rgb", "rgb16", "b-w", "grey16")
-            if image.format not in ("uchar", "ushort") or not is_known:
+            if image.format not in ("uchar", "ushort"):
                 raise InputError(
-                    f"{path}: --tile reads RGB or gray images of 8 or 16 bits, got "
-                    f"{image.interpretation} of {image.format}."
+                    f"{path}: --tile reads images of 8 or 16 bits, got {image.format}."
                 )
             if image.format == "ushort":
                 check_depth(int(image.max()), path)
@@ -80,8 +76,7 @@ class Tiling:
     """How an image is cut into windows that overlap.
 
     Of the pixels that neighbors share each gives the labels of its half: near its edge a window
-    sees little around a pixel. The image's own edges are kept. Raises an InputError if windows
-    without the overlap cannot be tiles of a TIFF.
+    sees little around a pixel. Raises an InputError if what is left cannot be tiles of a TIFF.
     """
 
     tile: int  # height and width of a window in pixels
@@ -122,10 +117,10 @@ class Tiling:
 def predict_tiles(
     segment: Callable[[np.ndarray], np.ndarray], reader: WindowReader, tiling: Tiling
 ) -> Iterator[np.ndarray]:
-    """Predict an image window by window, each when its tile is asked for.
+    """Predict an image window by window, each when its tile is asked for: row by row, of the size
+    ``tiling.kept`` or, at the lower and right edges, smaller.
 
-    ``segment`` gives labels, (H, W), of a BGR image, (H, W, 3), uint8. Tiles come row by row, of
-    the size ``tiling.kept`` or, at the lower and right edges, smaller.
+    ``segment`` gives labels, (H, W), of a BGR image, (H, W, 3), uint8.
     """
     height, width = reader.size
     for rows, kept_rows in tiling.spans(height):
@@ -143,13 +138,10 @@ def write_label_tiff(
     """Write class indices as an 8-bit TIFF with the RGB colors of ``palette``, tile by tile.
 
     The image has (height, width) ``size``, tiles have ``tile``, multiples of 16. Raises an
-    InputError if there are labels above 255, the file cannot be written, or tifffile is not
-    installed.
+    InputError if there are labels above 255 or the file cannot be written.
     """
-    try:
-        import tifffile
-    except ImportError as error:
-        raise InputError("--tile needs tifffile: pip install 'mmseg-pointrend[tiles]'.") from error
+    import tifffile
+
     with replacing(path) as partial:
         tifffile.imwrite(
             partial,

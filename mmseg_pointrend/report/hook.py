@@ -4,10 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
@@ -61,10 +59,6 @@ class ReportHook(Hook):
         self.num_steps = 0
 
     def before_test(self, runner: Runner) -> None:
-        if isinstance(runner.model, BaseTTAModel):
-            raise InputError("--report compares single predictions; leave out --tta.")
-        if get_world_size() > 1:
-            raise InputError("--report needs one process; leave out --launcher.")
         head = predicting_head(runner.model)
         self.is_pointrend = isinstance(head, PointRendHead)
         if not self.is_pointrend and self.against is None:
@@ -132,8 +126,7 @@ class ReportHook(Hook):
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.partial.rename(self.folder)
-        size = sum(path.stat().st_size for path in self.folder.rglob("*"))
-        print_log(f"Report: {self.folder / 'index.html'} ({size / 1e6:.1f} MB)", "current")
+        print_log(f"Report: {self.folder / 'index.html'}", "current")
 
 
 def _boundary_metric(runner: Runner) -> BoundaryIoUMetric:

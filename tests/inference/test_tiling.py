@@ -284,8 +284,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
         ("empty.png", "not a whole image"),
         ("text.png", "not a whole image"),
         ("folder.png", ""),
-        ("cmyk.jpg", "got cmyk"),
-        ("float.tif", "of float"),
+        ("float.tif", "got float"),
         ("dark.png", "up to 3968"),
     ],
 )
@@ -296,7 +295,6 @@ def test_what_is_no_image_of_ours_is_refused_by_name(
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "folder.png").mkdir()
-    saved(image, tmp_path / "cmyk.jpg", "CMYK")
     saved(image, tmp_path / "float.tif", "F")
     cv2.imwrite(str(tmp_path / "dark.png"), image.astype(np.uint16) * 16)
     with pytest.raises(InputError, match=reason) as error:

@@ -100,7 +100,7 @@ def test_folders_of_others_are_kept(tmp_path: Path) -> None:
         (["--against", "nowhere"], r"shapes_seed1_000000.png: cannot be read as labels.*--out"),
         (["--against", "empty"], r"shapes_seed1_000000.png: cannot be read as labels"),
         (["--against", "small"], r"shape \(64, 64\).*got \(2, 2\)"),
-        (["--tta"], "leave out --tta"),
+        (["--tta"], "leave out --tta and --launcher"),
         (
             [
                 "--cfg-options",
