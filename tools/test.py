@@ -13,7 +13,7 @@ from mmseg_pointrend.config import (
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import InputError, one_line_errors
-from mmseg_pointrend.report import ReportHook
+from mmseg_pointrend.report.hook import ReportHook
 
 
 def parse_args() -> argparse.Namespace:

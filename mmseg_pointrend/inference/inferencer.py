@@ -15,7 +15,7 @@ from .inputs import Source, each_image
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from ..visualization import Explanation
+    from ..visualization.explanation import Explanation
 
 Image = Source | dict  # a file, an array, or what a predictor has loaded
 

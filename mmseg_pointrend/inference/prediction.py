@@ -110,7 +110,7 @@ def _predict_images(
         write_picture(Path(f"{target}_overlay.jpg"), overlay(picture, labels, palette))
         if show_points:
             # not at the top: exported models go without Matplotlib and PyTorch
-            from ..visualization import explain_figure, figure_to_image
+            from ..visualization.figure import explain_figure, figure_to_image
 
             strip = figure_to_image(explain_figure(picture, result, palette))
             write_picture(Path(f"{target}_points.png"), strip)

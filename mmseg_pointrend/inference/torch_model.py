@@ -19,7 +19,7 @@ from ..engine.alignment import warn_once_if_misaligned
 from ..engine.precision import set_type_and_layout
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
-from ..visualization import Explanation, explain
+from ..visualization.explanation import Explanation, explain
 from .image_pipeline import ImagePipeline, tested_dataset
 from .images import Segmentation
 

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from ..decode_head import PointRendHead
 from ..engine.data_check import predicting_head
 from ..errors import InputError
-from ..evaluation import BoundaryIoUMetric
+from ..evaluation.boundary_iou_metric import BoundaryIoUMetric
 from ..visualization.explanation import explain
 from ..visualization.hook import input_picture
 from .gallery import Entry, compare, keep, read_labels, write_pictures

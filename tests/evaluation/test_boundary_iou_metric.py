@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmseg.registry import METRICS
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.evaluation import BoundaryIoUMetric
+from mmseg_pointrend.evaluation.boundary_iou_metric import BoundaryIoUMetric
 
 CAMVID = Path(__file__).parents[2] / "data" / "camvid"
 WIDTHS = (1, 2, 4, 8, 16)

@@ -3,7 +3,7 @@
 import pytest
 from exporting import save_weights, small_config
 
-from mmseg_pointrend.export import Exported, export_model
+from mmseg_pointrend.export.onnx_file import Exported, export_model
 
 
 @pytest.fixture(scope="session")

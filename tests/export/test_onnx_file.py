@@ -11,7 +11,7 @@ import torch
 from exporting import CLASSES, PALETTE, picture, pixels, save_weights, small_config
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.export import Exported, export_model
+from mmseg_pointrend.export.onnx_file import Exported, export_model
 from mmseg_pointrend.inference.onnx_model import OnnxModel
 
 # Even, odd, smaller than the stride's square, larger than the example; one axis a single pixel.

@@ -8,7 +8,7 @@ import pytest
 from exporting import picture
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.export import Exported, verify
+from mmseg_pointrend.export.onnx_file import Exported, verify
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from PIL import Image
 
-from mmseg_pointrend.report import ReportHook
+from mmseg_pointrend.report.hook import ReportHook
 
 Tool = Callable[..., None]
 

@@ -4,8 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mmseg_pointrend.visualization import Explanation, StepPoints, explain_figure, figure_to_image
-from mmseg_pointrend.visualization.figure import heaviest_window
+from mmseg_pointrend.visualization.explanation import Explanation, StepPoints
+from mmseg_pointrend.visualization.figure import (
+    explain_figure,
+    figure_to_image,
+    heaviest_window,
+)
 
 PALETTE = [[10, 20, 30], [200, 100, 0]]
 
