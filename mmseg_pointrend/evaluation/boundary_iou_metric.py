@@ -39,20 +39,18 @@ class BoundaryIoUMetric(BaseMetric):
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
             pixel. Defaults to 0.005, the authors' choice for street scenes.
-        dilation (int, optional): The distance d in pixels instead. Defaults to None.
         trimap_widths (Sequence[int]): Widths w in pixels. Defaults to (1, 2, 4, 8, 16).
         ignore_index (int): Label of the pixels that are not scored. Defaults to 255.
         collect_device, prefix: See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        InputError: If both distances d are set, or a distance is not positive; while it counts, if
-            prediction and truth differ in size, or a scored pixel has a label that is no class.
+        InputError: If a distance is not positive; while it counts, if prediction and truth differ
+            in size, or a scored pixel has a label that is no class.
     """
 
     def __init__(
         self,
         dilation_ratio: float = 0.005,
-        dilation: int | None = None,
         trimap_widths: Sequence[int] = (1, 2, 4, 8, 16),
         ignore_index: int = 255,
         collect_device: str = "cpu",
@@ -61,14 +59,9 @@ class BoundaryIoUMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not 0 < dilation_ratio <= 1:
             raise InputError(f"dilation_ratio must be in (0, 1], got {dilation_ratio}.")
-        if dilation is not None and dilation_ratio != 0.005:
-            raise InputError(f"dilation={dilation} needs no dilation_ratio; leave that out.")
-        given = [] if dilation is None else [dilation]
-        for name, widths in (("dilation", given), ("trimap_widths", trimap_widths)):
-            if not all(isinstance(width, int) and width > 0 for width in widths):
-                raise InputError(f"{name} must be integers >= 1 (pixels), got {widths}.")
+        if not all(isinstance(width, int) and width > 0 for width in trimap_widths):
+            raise InputError(f"trimap_widths must be integers >= 1 (pixels), got {trimap_widths}.")
         self.dilation_ratio = dilation_ratio
-        self.dilation = dilation
         self.trimap_widths = sorted(set(trimap_widths))
         self.ignore_index = ignore_index
 
@@ -94,7 +87,7 @@ class BoundaryIoUMetric(BaseMetric):
         pred = _encode(pred, ignored, num_classes, f"{name}: the prediction")
 
         # rounded as by mask_to_boundary of github.com/bowenc0221/boundary-iou-api
-        distance = self.dilation or max(1, round(self.dilation_ratio * math.hypot(*truth.shape)))
+        distance = max(1, round(self.dilation_ratio * math.hypot(*truth.shape)))
         near = (
             labels * near_other_label(labels, distance, with_border=True)
             for labels in (truth, pred)

@@ -91,10 +91,8 @@ def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paint class indices, (H, W), in the RGB colors of ``palette``: BGR, (H, W, 3), uint8.
-
-    Indices without a color, such as those that are ignored, become black.
-    """
+    """Paint class indices, (H, W), in the RGB colors of ``palette``, others black: BGR, (H, W, 3),
+    uint8."""
     colors = np.array([*palette, (0, 0, 0)], dtype=np.uint8)[:, ::-1]
     known = (labels >= 0) & (labels < len(palette))
     return colors[np.where(known, labels, len(palette))]

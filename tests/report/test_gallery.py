@@ -52,7 +52,7 @@ def test_without_truth_what_changed_most_is_kept() -> None:
 
 
 def test_gains_and_where_they_are(label_maps: LabelMaps) -> None:
-    scorer = Scorer(("a", "b", "c"), BoundaryIoUMetric(dilation=2))
+    scorer = Scorer(("a", "b", "c"), BoundaryIoUMetric(dilation_ratio=0.025))
     truth, maps = label_maps(0)
     better = compare("image.png", "0", maps, truth, scorer)
     assert better.gains[0] > better.gains[1] > 0
@@ -65,7 +65,7 @@ def test_gains_and_where_they_are(label_maps: LabelMaps) -> None:
 
 
 def test_without_truth_there_are_no_counts(label_maps: LabelMaps) -> None:
-    scorer = Scorer(("a", "b", "c"), BoundaryIoUMetric(dilation=2))
+    scorer = Scorer(("a", "b", "c"), BoundaryIoUMetric(dilation_ratio=0.025))
     _, maps = label_maps(1)
     changed = compare("image.png", "0", maps, None, scorer)
     assert changed.counts is None
