@@ -32,9 +32,9 @@ class BoundaryIoUMetric(BaseMetric):
     Consistency", IJCV 2009) is the usual IoU over the pixels that have a true pixel of another
     class within chessboard distance w: at w = 1 one pixel on each side of a boundary.
 
-    As in IoUMetric, intersections and unions are summed over the data set, and the mean is taken
-    over the classes that occur. The results are percentages: ``mBIoU`` and, for each width w,
-    ``mIoU_{w}px``; nan where nothing is scored.
+    Counts are summed over the data set and means taken over the classes that occur, as in
+    IoUMetric. The results are percentages, ``mBIoU`` and, for each width w, ``mIoU_{w}px``; nan
+    where nothing is scored.
 
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one

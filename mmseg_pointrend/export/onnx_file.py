@@ -71,8 +71,6 @@ def export_model(
     import onnxscript  # noqa: F401  (of the extra [export]; better now than after minutes)
 
     path, resize = Path(path), resize_of(cfg)
-    if path.is_dir():
-        raise InputError(f"path must be a file to write, got the folder {path}.")
     model = TorchModel(cfg, weights, device="cpu", allow_partial=allow_partial, trust=trust)
     graph = PixelGraph(model.model.requires_grad_(False), resize, logits).eval()
     program = trace(graph, size)
@@ -103,11 +101,8 @@ def verify(exported: Exported, images: Sequence[str | Path]) -> None:
     """Run a file in ONNX Runtime, and in OpenVINO if it is installed; compare with PyTorch.
 
     Prints a table of the shares of equal labels and the times. The images, which the test pipeline
-    loads, are tried at the size of the graph, or at their own and three others.
-
-    Raises:
-        InputError: If an image cannot be read, or a runtime gives fewer than 99.99 % of the labels
-            of one as PyTorch does.
+    loads, are tried at the size of the graph, or at their own and three others. Raises an
+    InputError if one cannot be read, or fewer than 99.99 % of its labels are PyTorch's.
     """
     runtimes = _runtimes(exported)
     table = Table("image", "size", "runtime", "equal labels", "ms")

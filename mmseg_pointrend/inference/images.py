@@ -14,15 +14,10 @@ from ..files import check_image, replacing
 
 @dataclass
 class Segmentation:
-    """The segmentation of one image.
+    """The segmentation of one image."""
 
-    Attributes:
-        labels (np.ndarray): Class indices, (H, W), int64.
-        logits (np.ndarray, optional): Logits, (C, H, W), float32, where they were asked for.
-    """
-
-    labels: np.ndarray
-    logits: np.ndarray | None = None
+    labels: np.ndarray  # class indices, (H, W), int64
+    logits: np.ndarray | None = None  # (C, H, W), float32, where they were asked for
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -19,12 +19,10 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
     """Find the images and videos that files, folders and patterns name.
 
     Folders are searched in depth for images, or for ``suffix`` alone if a model's images have an
-    unusual one, such as '.npy'. Links to folders inside of them are not followed: they may lead
-    anywhere, or in a circle. An input that matches nothing is an InputError.
+    unusual one, such as '.npy'. Links to folders inside of them are not followed: they may lead in
+    a circle. An input that matches nothing is an InputError.
 
-    Returns:
-        dict[Path, Path]: For each image, in order, the path of its outputs below the output folder,
-        without suffix: its name, or for an image in a folder its path in that folder.
+    Returns for each image, in order, its name or its path in the folder, without suffix.
     """
     suffixes = IMAGE_SUFFIXES if suffix in {"", *IMAGE_SUFFIXES} else {suffix}
     found: dict[Path, Path] = {}
@@ -40,10 +38,10 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
 
 
 def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[Path | np.ndarray]:
-    """Give the files, arrays and frames of videos among ``images`` one by one.
+    """Give the files, arrays and frames of videos among ``images`` one by one, when asked for.
 
     ``images`` is a file, a folder, a glob pattern, an array, or any number of these; ``suffix`` is
-    that of :func:`find_images`. Nothing is searched for before it is asked for.
+    that of :func:`find_images`.
     """
     is_one = isinstance(images, Source) or not isinstance(images, Iterable)
     for image in [images] if is_one else images:

@@ -152,18 +152,14 @@ def _require_own_size(inferencer: "PointRendInferencer", tile: int) -> None:
 
 
 def _check_targets(jobs: Sequence[Job], endings: Sequence[str]) -> None:
-    """Refuse outputs that would overwrite each other or an input."""
-    sources = {path.resolve() for path, _ in jobs}
-    owners: dict[Path, Path] = {}
+    """Refuse outputs that would overwrite an input or each other."""
+    taken = {path.resolve() for path, _ in jobs}
     for path, target in jobs:
         for ending in ("",) if is_video(path) else endings:
             written = Path(f"{target}{ending}")
-            if written.resolve() in sources:
+            if written.resolve() in taken:
                 raise InputError(
-                    f"{written} is an input and would be overwritten; choose another --out."
+                    f"{path} would be written to {written}, which is an input or the output of "
+                    "another; choose another --out, or predict them into different folders."
                 )
-            if owners.setdefault(written, path) != path:
-                raise InputError(
-                    f"{owners[written]} and {path} would both be written to {written}; predict "
-                    "them into different folders."
-                )
+            taken.add(written.resolve())

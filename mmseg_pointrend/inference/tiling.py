@@ -58,9 +58,6 @@ class WindowReader:
             pixels = self._image.crop(left, top, columns.stop - left, rows.stop - top).numpy()
         except self._error as error:
             raise self._unreadable(error) from error
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        if pixels.shape[2] < 3:
-            pixels = pixels[..., [0, 0, 0]]
         return np.ascontiguousarray(pixels[..., 2::-1])
 
     def _unreadable(self, error: Exception) -> InputError:

@@ -46,11 +46,11 @@ def explain(model: nn.Module, data: dict) -> Explanation:
     """
     model = bare_segmentor(model)
     head = model.decode_head
-    if not isinstance(head, PointRendHead):
-        raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
-    if not isinstance(head.renderer, DenseRenderer):
+    teller = head.renderer if isinstance(head, PointRendHead) else head
+    if not isinstance(teller, DenseRenderer):
         raise InputError(
-            f"A {type(head.renderer).__name__} does not tell its points; a DenseRenderer does."
+            f"A PointRendHead with a DenseRenderer tells its points, a {type(teller).__name__} has "
+            "none to show."
         )
     head.check_prediction(model.test_cfg)
     first = {key: values[:1] for key, values in data.items()}

@@ -123,8 +123,8 @@ def test_a_graph_of_fixed_size_has_nothing_dynamic(tmp_path: Path) -> None:
 def test_refuses_what_cannot_be_written(tmp_path: Path) -> None:
     cfg = small_config()
     weights = save_weights(cfg, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="got the folder"):
-        export_model(cfg, weights, tmp_path)
+    with pytest.raises(InputError, match="cannot be written"):
+        export_model(cfg, weights, tmp_path, size=(32, 32))
     cfg = small_config(**{RENDERER: dict(type="DenseRenderer", scale_factor=1.5)})
     with pytest.raises(InputError, match="scale_factor") as error:
         export_model(cfg, weights, tmp_path / "model.onnx")

@@ -139,7 +139,7 @@ def test_a_model_without_points_has_none_to_explain(
     torch.save(MODELS.build(cfg.model).state_dict(), path)
     inferencer = PointRendInferencer(cfg, path, device="cpu")
     assert inferencer.segment(image).shape == image.shape[:2]
-    with pytest.raises(InputError, match="FPNHead has no points"):
+    with pytest.raises(InputError, match="FPNHead has none to show"):
         inferencer.explain(image)
 
 
@@ -295,7 +295,7 @@ def test_a_renderer_of_ones_own_tells_no_points(
     inferencer: PointRendInferencer, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inferencer.predictor.model.decode_head, "renderer", print)
-    with pytest.raises(InputError, match="A builtin_function_or_method does not tell its points"):
+    with pytest.raises(InputError, match="a builtin_function_or_method has none to show"):
         inferencer.explain(image)
 
 

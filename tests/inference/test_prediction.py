@@ -152,16 +152,14 @@ def test_outputs_that_collide_or_overwrite_an_input_are_refused(
     inferencer: PointRendInferencer, folder: Path, tmp_path: Path
 ) -> None:
     before = (folder / "a.png").read_bytes()
-    with pytest.raises(InputError, match="would be overwritten"):
+    with pytest.raises(InputError, match="which is an input"):
         predict_files(inferencer, [str(folder)], folder)
-    with pytest.raises(InputError, match="would be overwritten"):
+    with pytest.raises(InputError, match="which is an input"):
         predict_files(inferencer, [str(folder / "a.png")], folder / "sub" / "..")
     assert (folder / "a.png").read_bytes() == before
     pair = [str(folder / "a.png"), str(folder / "sub")]
-    with pytest.raises(InputError, match="would both be written") as error:
+    with pytest.raises(InputError, match=r"sub/a\.png would be written to .*out/a\.png, which"):
         predict_files(inferencer, pair, tmp_path / "out")
-    assert pair[0] in str(error.value)
-    assert pair[1] in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

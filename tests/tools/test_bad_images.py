@@ -152,8 +152,8 @@ ARGUMENTS = [
     ("", "", "no such image"),
     ("empty", "", "no such image"),
     ("*.gone", "", "no such image"),
-    ("twice", "", "would both be written"),
-    ("photo.png", "--out in", "would be overwritten"),
+    ("twice", "", "the output of another"),
+    ("photo.png", "--out in", "which is an input"),
     ("photo.png", "--out in/photo.png", "cannot be written"),
 ]
 
