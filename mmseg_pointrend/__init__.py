@@ -44,7 +44,7 @@ else:
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
     from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
     from .engine.resuming import IterationSeedHook, WholeFileBackend
-    from .evaluation import BoundaryIoUMetric
+    from .evaluation.boundary_iou_metric import BoundaryIoUMetric
     from .models.backbones import EfficientNetLite
     from .models.image_branch import ImageBranch
     from .models.losses import BinaryDiceLoss
@@ -54,7 +54,7 @@ else:
     from .rendering import DenseRenderer, SparseRenderer
     from .samplers import UncertaintyPointSampler
     from .segmentors import LabelEncoderDecoder, RetrofitEncoderDecoder
-    from .visualization import PointVisualizationHook
+    from .visualization.hook import PointVisualizationHook
 
     __all__ = [
         "BFloat16OptimWrapper",
@@ -92,7 +92,7 @@ else:
 
     def __getattr__(name: str) -> object:
         if name == "export_model":  # what it imports takes a second
-            from .export import export_model
+            from .export.onnx_file import export_model
 
             return export_model
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,11 +20,13 @@ class InputError(ValueError):
 def one_line_errors() -> Iterator[None]:
     """Print expected errors as one line and exit with status 1; others keep their traceback.
 
-    Expected are an :class:`InputError`, a loss that is not finite, and files, disks or networks
-    that fail.
+    Expected are an :class:`InputError`, a loss that is not finite, packages that are missing, and
+    files, disks or networks that fail.
     """
     try:
         yield
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}; install it.")
     except (InputError, FloatingPointError, OSError) as error:
         # PyTorch repeats an error of a data loader's worker with its traceback before it.
         message = str(error).rpartition("InputError: ")[2].removesuffix(r"\n")

@@ -20,11 +20,10 @@ JPEG_END = b"\xff\xd9"
 
 
 def check_image(content: bytes, path: str | Path, keeps_16_bits: bool = False) -> None:
-    """Refuse the content of an image file that decodes, but not to what it shows.
+    """Raise InputError at the content of an image file that decodes, but not to what it shows.
 
-    Raises:
-        InputError: If it is empty, a truncated JPEG, which OpenCV fills up with gray, or as
-            :func:`check_depth` has it, unless what loads it keeps 16 bits.
+    That is a truncated JPEG, which OpenCV fills up with gray, or what :func:`check_depth` refuses,
+    unless what loads it keeps 16 bits; and an empty file.
     """
     if not content:
         raise InputError(f"{path} cannot be read as an image (the file is empty).")
@@ -51,10 +50,8 @@ def check_depth(largest: int, path: str | Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file beside ``path``, which it replaces when the block ends well.
 
-    The folder of ``path`` is made if need be. What a kill leaves is replaced the next time.
-
-    Raises:
-        InputError: If the file cannot be written.
+    The folder of ``path`` is made if need be. What a kill leaves is replaced the next time. Raises
+    an InputError if the file cannot be written.
     """
     # The name is cut: with the suffix it may otherwise be longer than file systems allow.
     number = zlib.crc32(os.fsencode(path.name))

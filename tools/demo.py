@@ -28,7 +28,7 @@ from mmseg_pointrend.config import read_config
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
 from mmseg_pointrend.errors import InputError, one_line_errors
-from mmseg_pointrend.report import ReportHook
+from mmseg_pointrend.report.hook import ReportHook
 
 ROOT = Path(__file__).resolve().parent.parent
 COARSE, POINTREND = "fpn_r18_shapes", "pointrend_r18_shapes"

@@ -19,7 +19,7 @@ from mmseg_pointrend.config import (
 )
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.export import export_model, verify
+from mmseg_pointrend.export.onnx_file import export_model, verify
 
 # Some models, as those with windows of fixed sizes, keep PyTorch busy with symbols for hours.
 TIME_LIMIT = 240
@@ -92,14 +92,8 @@ def main() -> None:
                 trust=args.trust_checkpoint,
             )
         print(f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB")
-        if exported.dynamic_operators:
-            print(
-                f"warning: the graph has {', '.join(exported.dynamic_operators)}, which TensorRT "
-                "and other compilers for fixed sizes may refuse.",
-                file=sys.stderr,
-            )
         if args.verify:
-            verify(exported, cfg, args.verify)
+            verify(exported, args.verify)
 
 
 if __name__ == "__main__":

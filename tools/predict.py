@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--overlap",
         type=int,
+        default=256,
         metavar="PIXELS",
         help="what neighboring windows share (default: 256)",
     )
@@ -67,14 +68,6 @@ def parse_args() -> argparse.Namespace:
     add_checkpoint_options(parser)
     add_override_option(parser)
     return parser.parse_args()
-
-
-def build_tiling(args: argparse.Namespace) -> Tiling | None:
-    if args.tile is None:
-        if args.overlap is not None:
-            raise InputError("--overlap is for windows; set --tile too.")
-        return None
-    return Tiling(args.tile, 256 if args.overlap is None else args.overlap)
 
 
 def build_inferencer(args: argparse.Namespace) -> PointRendInferencer:
@@ -104,7 +97,9 @@ def main() -> None:
     # Of a broken file OpenCV says much; ours is one line that names it.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with one_line_errors():
-        tiling = build_tiling(args)
+        if args.show_points and is_exported(args.model):
+            raise InputError("--show-points needs a checkpoint; exported models tell no points.")
+        tiling = None if args.tile is None else Tiling(args.tile, args.overlap)
         failures = predict_files(
             build_inferencer(args), args.inputs, args.out, args.show_points, args.batch_size, tiling
         )

@@ -12,8 +12,8 @@ from mmseg_pointrend.config import (
 )
 from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
-from mmseg_pointrend.errors import one_line_errors
-from mmseg_pointrend.report import ReportHook
+from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.report.hook import ReportHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,6 +65,11 @@ def main() -> None:
     with one_line_errors():
         report = None
         if args.report is not None:
+            if args.tta or args.launcher != "none":
+                raise InputError(
+                    "--report compares single predictions of one process; leave out --tta and "
+                    "--launcher."
+                )
             report = ReportHook(args.report, args.report_images, args.against)
         run_test(
             load_config(args),

@@ -49,7 +49,7 @@ def run_test(
         channels_last (bool): channels_last memory format.
         allow_partial (bool): Go on if the checkpoint lacks weights.
         trust (bool): Run code that checkpoints carry.
-        report (Hook, optional): A :class:`~mmseg_pointrend.report.ReportHook`.
+        report (Hook, optional): A :class:`~mmseg_pointrend.report.hook.ReportHook`.
 
     Returns:
         dict[str, float]: The metrics.

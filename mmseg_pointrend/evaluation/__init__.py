@@ -1,5 +1,1 @@
 """Metrics that look at object boundaries."""
-
-from .boundary_iou_metric import BoundaryIoUMetric
-
-__all__ = ["BoundaryIoUMetric"]

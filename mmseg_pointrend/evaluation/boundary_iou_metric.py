@@ -1,17 +1,22 @@
-"""Boundary IoU and trimap IoU as an MMSegmentation metric."""
+"""Boundary IoU and trimap IoU as an MMSegmentation metric.
 
+Inside, a label map is an integer tensor, (H, W), in which class c is written c + 1 and 0 means
+ignored: an ignored pixel belongs to no class, is never counted and makes no contour.
+"""
+
+import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 from torch import Tensor
 
 from ..errors import InputError
-from .boundary import count_overlap, dilation_in_pixels, near_image_border, near_other_label
 
 
 @METRICS.register_module()
@@ -27,28 +32,25 @@ class BoundaryIoUMetric(BaseMetric):
     Consistency", IJCV 2009) is the usual IoU over the pixels that have a true pixel of another
     class within chessboard distance w: at w = 1 one pixel on each side of a boundary.
 
-    As in IoUMetric, intersections and unions are summed over the data set, and the mean is taken
-    over the classes that occur. The results are percentages: ``mBIoU`` and, for each width w,
-    ``mIoU_{w}px``.
+    Counts are summed over the data set and means taken over the classes that occur, as in
+    IoUMetric. The results are percentages, ``mBIoU`` and, for each width w, ``mIoU_{w}px``; nan
+    where nothing is scored.
 
     Args:
         dilation_ratio (float): The distance d as a share of the image diagonal, at least one
             pixel. Defaults to 0.005, the authors' choice for street scenes.
-        dilation (int, optional): The distance d in pixels, instead of ``dilation_ratio``. Defaults
-            to None.
-        trimap_widths (Sequence[int]): Widths w of the bands in pixels. Defaults to
-            (1, 2, 4, 8, 16).
+        trimap_widths (Sequence[int]): Widths w in pixels. Defaults to (1, 2, 4, 8, 16).
         ignore_index (int): Label of the pixels that are not scored. Defaults to 255.
         collect_device, prefix: See :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        InputError: If both distances d are set, or a distance is not positive.
+        InputError: If a distance is not positive; while it counts, if prediction and truth differ
+            in size, or a scored pixel has a label that is no class.
     """
 
     def __init__(
         self,
         dilation_ratio: float = 0.005,
-        dilation: int | None = None,
         trimap_widths: Sequence[int] = (1, 2, 4, 8, 16),
         ignore_index: int = 255,
         collect_device: str = "cpu",
@@ -57,48 +59,47 @@ class BoundaryIoUMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not 0 < dilation_ratio <= 1:
             raise InputError(f"dilation_ratio must be in (0, 1], got {dilation_ratio}.")
-        if dilation is not None and dilation_ratio != 0.005:
-            raise InputError(f"dilation={dilation} needs no dilation_ratio; leave that out.")
-        given = [] if dilation is None else [dilation]
-        for name, widths in (("dilation", given), ("trimap_widths", trimap_widths)):
-            if not all(isinstance(width, int) and width > 0 for width in widths):
-                raise InputError(f"{name} must be integers >= 1 (pixels), got {widths}.")
+        if not all(isinstance(width, int) and width > 0 for width in trimap_widths):
+            raise InputError(f"trimap_widths must be integers >= 1 (pixels), got {trimap_widths}.")
         self.dilation_ratio = dilation_ratio
-        self.dilation = dilation
         self.trimap_widths = sorted(set(trimap_widths))
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the pixels of one batch.
+        """Count the pixels of a batch, of which the samples are read: for each image the ``data``
+        of ``pred_sem_seg`` and ``gt_sem_seg``, (1, H, W)."""
+        for sample in data_samples:
+            (truth,), (pred,) = sample["gt_sem_seg"]["data"], sample["pred_sem_seg"]["data"]
+            name = sample.get("img_path", "an image")
+            self.results.append(self.count(truth.cpu(), pred.cpu(), name))
 
-        Args:
-            data_batch (dict): The batch from the data loader, which is not read.
-            data_samples (Sequence[dict]): For each image ``pred_sem_seg`` and ``gt_sem_seg`` whose
-                ``data`` are labels, (1, H, W), whole numbers of any dtype, on any device.
+    def count(self, truth: Tensor, pred: Tensor, name: str) -> Tensor:
+        """Intersections and unions of Boundary IoU and of each band, (1 + number of widths, 2, K),
+        int64, of label maps (H, W) of the image ``name``, whole numbers of any dtype."""
+        if pred.shape != truth.shape:
+            raise InputError(
+                f"{name}: prediction and truth must have the same size, got {tuple(pred.shape)} "
+                f"and {tuple(truth.shape)}."
+            )
+        num_classes = len(self.dataset_meta["classes"])
+        ignored = truth == self.ignore_index
+        truth = _encode(truth, ignored, num_classes, f"{name}: the truth")
+        pred = _encode(pred, ignored, num_classes, f"{name}: the prediction")
 
-        Raises:
-            InputError: If prediction and truth differ in size, or a scored pixel has a label that
-                is none of the classes.
-        """
-        for data_sample in data_samples:
-            (pred,) = data_sample["pred_sem_seg"]["data"].cpu()
-            (label,) = data_sample["gt_sem_seg"]["data"].cpu()
-            image = data_sample.get("img_path", "an image")
-            if pred.shape != label.shape:
-                raise InputError(
-                    f"{image}: prediction and truth must have the same size, got "
-                    f"{tuple(pred.shape)} and {tuple(label.shape)}."
-                )
-            self.results.append(self._count_image(label, pred, image))
+        # rounded as by mask_to_boundary of github.com/bowenc0221/boundary-iou-api
+        distance = max(1, round(self.dilation_ratio * math.hypot(*truth.shape)))
+        near = (
+            labels * near_other_label(labels, distance, with_border=True)
+            for labels in (truth, pred)
+        )
+        counts = [count_overlap(*near, num_classes + 1)]
+        for width in self.trimap_widths:
+            band = near_other_label(truth, width)
+            counts.append(count_overlap(truth[band], pred[band], num_classes + 1))
+        return torch.stack(counts)[..., 1:]
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """``mBIoU`` and ``mIoU_{w}px`` in percent, with two decimals; nan where nothing is scored.
-
-        Args:
-            results (list[Tensor]): Intersections and unions of each image, each
-                (1 + number of widths, 2, K), int64.
-        """
-        logger: MMLogger = MMLogger.get_current_instance()
+        """The metrics, with two decimals, of what :meth:`count` gave for each image."""
         names = ["BIoU", *(f"IoU_{width}px" for width in self.trimap_widths)]
         classes = self.dataset_meta["classes"]
         counts = sum(results, start=torch.zeros(len(names), 2, len(classes), dtype=torch.int64))
@@ -108,27 +109,44 @@ class BoundaryIoUMetric(BaseMetric):
         table.add_column("Class", list(classes))
         for name, iou in zip(names, ious, strict=True):
             table.add_column(name, np.round(iou.numpy(), 2))
-        print_log("per class results near boundaries:", logger)
-        print_log("\n" + table.get_string(), logger=logger)
+        print_log(f"per class results near boundaries:\n{table}", logger="current")
 
         means = np.round(ious.nanmean(dim=1).numpy(), 2)
         return {f"m{name}": mean for name, mean in zip(names, means, strict=True)}
 
-    def _count_image(self, label: Tensor, pred: Tensor, image: str) -> Tensor:
-        """Intersections and unions of Boundary IoU and of each band, int64."""
-        num_classes = len(self.dataset_meta["classes"])
-        ignored = label == self.ignore_index
-        label = _encode(label, ignored, num_classes, f"{image}: the truth")
-        pred = _encode(pred, ignored, num_classes, f"{image}: the prediction")
 
-        distance = self.dilation or dilation_in_pixels(label.shape, self.dilation_ratio)
-        border = near_image_border(label, distance)
-        near = (labels * (near_other_label(labels, distance) | border) for labels in (label, pred))
-        counts = [count_overlap(*near, num_classes + 1)]
-        for width in self.trimap_widths:
-            band = near_other_label(label, width)
-            counts.append(count_overlap(label[band], pred[band], num_classes + 1))
-        return torch.stack(counts)[..., 1:]
+def near_other_label(labels: Tensor, distance: int, with_border: bool = False) -> Tensor:
+    """Find the pixels that have a pixel of another label within a chessboard distance.
+
+    Ignored pixels count as no label: a mask that ends at them has no contour there, but two classes
+    on both sides of an ignored strip narrower than the distance are near each other. Beyond the
+    image there is no label or, ``with_border``, another one.
+
+    ``labels``, (H, W), are uint8 or int16, on the CPU, and ``distance`` is at least 1. Returns a
+    mask, (H, W), bool, False at ignored pixels.
+    """
+    own = labels.numpy()
+    side = 2 * min(distance, max(own.shape)) + 1
+    square = np.ones((side, side), np.uint8)
+    # The smallest and the largest label in the square differ; ignored pixels are neither.
+    largest = cv2.dilate(own, square)
+    filled = np.where(own > 0, own, np.iinfo(own.dtype).max)
+    beyond = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0) if with_border else {}
+    smallest = cv2.erode(filled, square, **beyond)
+    return torch.from_numpy((own > 0) & ((largest != own) | (smallest != own)))
+
+
+def count_overlap(label: Tensor, pred: Tensor, num_labels: int) -> Tensor:
+    """Count, for each label, the pixels where two maps agree and where either map has it.
+
+    The maps have any one shape and integers in [0, num_labels), the 0 of ignored pixels included,
+    whose counts carry no meaning. Returns (2, num_labels), int64.
+    """
+    agreed = label * (label == pred)
+    label_area, pred_area, intersection = (
+        torch.bincount(labels.flatten(), minlength=num_labels) for labels in (label, pred, agreed)
+    )
+    return torch.stack((intersection, label_area + pred_area - intersection))
 
 
 def _encode(labels: Tensor, ignored: Tensor, num_classes: int, name: str) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..config import type_name
 from ..errors import InputError
 from ..inference.image_pipeline import loading_obstacle, split_pipeline
+from ..rendering.dense import resize as interpolate
 
 # (height, width), of an image or, while a graph is made, symbols for them
 Size = Sequence[int | torch.SymInt]
@@ -40,13 +41,13 @@ class Resize(NamedTuple):
 
     def resized(self, pixels: Tensor) -> Tensor:
         """Resize (B, 3, H, W) pixels as OpenCV does: no anti-aliasing, rounded."""
-        return _interpolate(pixels, self.size(pixels.shape[-2:])).round()
+        return interpolate(pixels, self.size(pixels.shape[-2:]), align_corners=False).round()
 
 
 class PixelGraph(nn.Module):
     """From pixels to labels: what the test pipeline, the data preprocessor and the model do.
 
-    Raises an InputError if the model does what a graph cannot express.
+    Raises an InputError if model or preprocessor do what a graph cannot express.
     """
 
     def __init__(
@@ -54,8 +55,6 @@ class PixelGraph(nn.Module):
     ) -> None:
         super().__init__()
         preprocessor = model.data_preprocessor
-        if not isinstance(model, EncoderDecoder):
-            raise InputError(f"An export needs an EncoderDecoder, got {type(model).__name__}.")
         if model.test_cfg.get("mode", "whole") != "whole":
             raise InputError(
                 f"model.test_cfg.mode must be 'whole' for an export, got {model.test_cfg.mode!r}; "
@@ -79,7 +78,7 @@ class PixelGraph(nn.Module):
         logits = self.model.encode_decode(inputs, [dict(img_shape=padded, pad_shape=padded)])
         logits = logits[..., : pixels.shape[-2], : pixels.shape[-1]].float()
         if self.resize is not None:
-            logits = _interpolate(logits, images.shape[-2:], self.model.align_corners)
+            logits = interpolate(logits, images.shape[-2:], self.model.align_corners)
         if logits.shape[1] > 1:
             labels = logits.argmax(dim=1)
         else:
@@ -125,7 +124,3 @@ def resize_of(cfg: Config) -> Resize | None:
                 f"got the step {dict(step)}; change test_dataloader.dataset.pipeline."
             )
     return found
-
-
-def _interpolate(maps: Tensor, size: Size, align_corners: bool = False) -> Tensor:
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)

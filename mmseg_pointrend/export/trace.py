@@ -14,7 +14,6 @@ from torch.export import Dim, ExportedProgram
 
 from ..decode_head import PointRendHead
 from ..errors import InputError
-from ..rendering import DenseRenderer
 from .graph import PixelGraph
 
 # A batch and sizes that no number in a network equals, so that none is taken for a constant; odd
@@ -77,11 +76,6 @@ def fixed_steps(graph: PixelGraph) -> Iterator[None]:
     if not isinstance(head, PointRendHead):
         yield
         return
-    if type(head.renderer) is not DenseRenderer:
-        raise InputError(
-            f"A {type(head.renderer).__name__} cannot be exported; set "
-            "model.decode_head.renderer.type=DenseRenderer."
-        )
     own = head.renderer.subdivision
     if own.scale_factor != int(own.scale_factor):
         raise InputError(

@@ -1,4 +1,1 @@
-"""From image files to label files.
-
-No module but ``torch_model`` imports PyTorch: exported models run where it is not installed.
-"""
+"""From image files to label files; without PyTorch but in torch_model and image_pipeline."""

@@ -1,11 +1,12 @@
 """From an image file or an array to what a model takes, as the config's test pipeline says."""
 
-import inspect
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from mmcv.transforms import LoadAnnotations
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import TRANSFORMS
 
@@ -29,8 +30,7 @@ class ImagePipeline:
 
     Attributes:
         suffix (str): The suffix of the data set's images, such as '.npy'; '' if it names none.
-        obstacle (str | None): See :func:`loading_obstacle`.
-        is_bgr (bool): Whether channels come as OpenCV has them: blue, green, red.
+        obstacle, is_bgr: See :func:`loading_obstacle` and :func:`loads_bgr`.
 
     Raises:
         InputError: If there is no pipeline, or a decoder that it names is not installed.
@@ -43,62 +43,45 @@ class ImagePipeline:
         for step in loading:
             check_decoder(step)
         first = loading[0]
-        self._loading = [TRANSFORMS.build(step) for step in loading]
-        self._after = [TRANSFORMS.build(step) for step in after]
+        self._load, self._prepare = Compose(loading), Compose(after)
         take = dict(type="LoadImageFromNDArray", to_float32=first.get("to_float32", False))
         self._take = TRANSFORMS.build(take)
         self._keeps_16_bits = type_name(first) not in IMAGE_LOADERS or keeps_16_bits(first)
         suffix = dataset_settings(tested_dataset(cfg)).get("img_suffix")
         self.suffix = Path(f"x{suffix}").suffix.lower() if isinstance(suffix, str) else ""
         self.obstacle = loading_obstacle(cfg)
-        self.is_bgr = all(
-            type_name(step) in IMAGE_LOADERS and step.get("imdecode_backend") != "tifffile"
-            for step in loading
-        )
+        self.is_bgr = loads_bgr(self._load.transforms)
 
     def load(self, image: str | Path | np.ndarray) -> dict:
-        """Run the loading steps on a file, or let an array stand for what they give.
+        """What the loading steps give for a file, ``img`` among it, or an array that stands for it.
 
-        An array is (H, W, 3), BGR, uint8, or with an :attr:`obstacle` (H, W) or (H, W, C). Returns
-        what the steps give, ``img`` among it. Raises an InputError if the file cannot be read, or
-        the array is no such image.
+        The array is (H, W, 3), BGR, uint8, or with an :attr:`obstacle` (H, W) or (H, W, C). Raises
+        an InputError if the file cannot be read, or the array is no such image.
         """
         if isinstance(image, str | Path):
             return self._load_file(image)
         if self.obstacle is None:
             check_rgb_array(image)
-        elif not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
-            found = getattr(image, "shape", type(image).__name__)
-            raise InputError(f"An image must be an array (H, W) or (H, W, C), got {found}.")
         return self._take({"img": image, "seg_fields": []})
 
     def prepare(self, loaded: dict) -> dict:
         """From what :meth:`load` gives, ``inputs``, (C, H, W), and ``data_samples``."""
-        results = {**loaded}
-        for step in self._after:
-            results = step(results)
-        return results
+        return self._prepare({**loaded})
 
     def _load_file(self, path: str | Path) -> dict:
         try:
             check_image(Path(path).read_bytes(), path, self._keeps_16_bits)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}.") from error
-        results: dict | None = {"img_path": str(path), "seg_fields": []}
-        for step in self._loading:
-            name = type(step).__name__
-            try:
-                results = step(results)
-            except (AttributeError, NameError, MemoryError, InputError):
-                raise  # no fault of the file
-            except Exception as error:  # decoders have dozens of their own
-                reason = " ".join(str(error).split()) or "no reason given"
-                raise InputError(
-                    f"{path}: {name} cannot read it ({type(error).__name__}: {reason[:200]})."
-                ) from error
-            if results is None:  # ignore_empty=True
-                raise InputError(f"{path}: {name} cannot read it.")
-        return results
+            loaded = self._load({"img_path": str(path), "seg_fields": []})
+            if loaded is None:  # ignore_empty=True
+                raise ValueError("a step gives nothing")
+        except (AttributeError, NameError, MemoryError, InputError):
+            raise  # no fault of the file
+        except Exception as error:  # decoders have dozens of their own
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{path}: the test pipeline cannot load it ({type(error).__name__}: {reason})."
+            ) from error
+        return loaded
 
 
 def tested_dataset(cfg: Config) -> dict:
@@ -106,9 +89,13 @@ def tested_dataset(cfg: Config) -> dict:
     return next(innermost_datasets(cfg.test_dataloader.dataset))
 
 
+def loads_bgr(transforms: Iterable[object]) -> bool:
+    """Whether a pipeline gives channels as OpenCV has them: blue, green, red."""
+    return all(getattr(step, "imdecode_backend", None) != "tifffile" for step in transforms)
+
+
 def loading_obstacle(cfg: Config) -> str | None:
-    """What in a test pipeline loads other images than BGR ones, (H, W, 3), uint8; None if nothing
-    does."""
+    """What in a test pipeline loads others than BGR images, (H, W, 3), uint8, or None."""
     for number, step in enumerate(split_pipeline(cfg)[0]):
         if type_name(step) not in IMAGE_LOADERS or number:
             return type_name(step)
@@ -123,26 +110,16 @@ def split_pipeline(cfg: Config) -> tuple[list[dict], list[dict]]:
     pipeline = tested_dataset(cfg).get("pipeline")
     if pipeline is None:
         raise InputError("test_dataloader.dataset has no pipeline, which prepares images.")
-    steps = [step for step in pipeline if not _loads_labels(step)]
+    steps = [step for step in pipeline if not re.search("Load.*Annotation", type_name(step))]
     loading = [k for k, step in enumerate(steps) if _loads(step, is_first=k == 0)]
     count = loading[-1] + 1 if loading else 0
     return steps[:count], steps[count:]
-
-
-def _loads_labels(step: dict) -> bool:
-    kind = _class(step)
-    is_known = inspect.isclass(kind) and issubclass(kind, LoadAnnotations)
-    return is_known or ("Load" in type_name(step) and "Annotation" in type_name(step))
 
 
 def _loads(step: dict, is_first: bool) -> bool:
     if "load" in type_name(step).lower():
         return True
     # MMSegmentation's inference_model takes the first step for the one that loads, too
-    module = getattr(_class(step), "__module__", "")
+    kind = TRANSFORMS.get(step["type"]) if isinstance(step["type"], str) else step["type"]
+    module = getattr(kind, "__module__", "")
     return is_first and module.partition(".")[0] not in ("mmcv", "mmseg", "")
-
-
-def _class(step: dict) -> type | None:
-    kind = step["type"]
-    return TRANSFORMS.get(kind) if isinstance(kind, str) else kind

@@ -11,37 +11,27 @@ from PIL import Image
 from ..errors import InputError
 from ..files import check_image, replacing
 
-VOID_COLOR = (0, 0, 0)
-
 
 @dataclass
 class Segmentation:
-    """The segmentation of one image.
+    """The segmentation of one image."""
 
-    Attributes:
-        labels (np.ndarray): Class indices, (H, W), int64.
-        logits (np.ndarray, optional): Logits, (C, H, W), float32, where they were asked for.
-    """
-
-    labels: np.ndarray
-    logits: np.ndarray | None = None
+    labels: np.ndarray  # class indices, (H, W), int64
+    logits: np.ndarray | None = None  # (C, H, W), float32, where they were asked for
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as OpenCV and MMSegmentation do: BGR, (H, W, 3), uint8.
 
     Images are turned as their EXIF says, transparency is dropped, and of 16 bits the upper 8 are
-    kept. Raises an InputError if the file cannot be read or shows something else than it decodes
-    to; see :func:`~mmseg_pointrend.files.check_image`.
+    kept. Raises an InputError if the file cannot be read or ``check_image`` refuses it.
     """
     try:
         content = Path(path).read_bytes()
         check_image(content, path)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}.") from error
-    except cv2.error as error:
-        raise InputError(f"{path}: cannot be decoded ({' '.join(str(error).split())}).") from error
+    except (OSError, cv2.error) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
     if image is None:
         raise InputError(f"{path}: not an image that OpenCV can decode, or not a whole one.")
     return image
@@ -81,9 +71,8 @@ def write_label_png(path: Path, labels: np.ndarray, palette: Sequence[Sequence[i
 def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
     """A BGR picture, (H, W, 3), uint8, of an image, (H, W) or (H, W, C), of any type.
 
-    Shows the first three channels, blue, green and red, or red, green and blue if not ``is_bgr``,
-    or the first one thrice. Other types than uint8 are scaled, each channel from its 2nd to its
-    98th percentile.
+    Shows the first three channels, or the first one thrice. Other types than uint8 are scaled, each
+    channel from its 2nd to its 98th percentile.
     """
     bands = image.reshape(*image.shape[:2], -1)
     bands = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
@@ -97,11 +86,9 @@ def as_picture(image: np.ndarray, is_bgr: bool = True) -> np.ndarray:
 
 
 def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paint class indices, (H, W), in the RGB colors of ``palette``: BGR, (H, W, 3), uint8.
-
-    Indices without a color, such as those that are ignored, become black.
-    """
-    colors = np.array([*palette, VOID_COLOR], dtype=np.uint8)[:, ::-1]
+    """Paint class indices, (H, W), in the RGB colors of ``palette``, others black: BGR, (H, W, 3),
+    uint8."""
+    colors = np.array([*palette, (0, 0, 0)], dtype=np.uint8)[:, ::-1]
     known = (labels >= 0) & (labels < len(palette))
     return colors[np.where(known, labels, len(palette))]
 

@@ -1,7 +1,7 @@
 """Masks of images from a trained or an exported model."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,31 +15,32 @@ from .inputs import Source, each_image
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from ..visualization import Explanation
+    from ..visualization.explanation import Explanation
+
+Image = Source | dict  # a file, an array, or what a predictor has loaded
 
 
 class PointRendInferencer:
     """Segments images with a trained model, or with an exported one and without PyTorch.
 
     It may be called from several threads at once. An image is an array, (H, W, 3), BGR, uint8, or
-    (H, W) or (H, W, C) if the config loads such images; or what :meth:`load` returns. The methods
-    raise an InputError for an image that cannot be read, is none of these or does not fit into
-    memory, and for results that the model does not have.
+    (H, W) or (H, W, C) if the config loads such images. The methods raise an InputError for an
+    image that cannot be read, is none of these or does not fit into memory, and for results that
+    the model does not have.
 
     Args:
-        model (str | Path | Config): Name of a model of our zoo, such as
-            'pointrend_r50_cityscapes', path of a config file, a config, or path of an exported
-            model, '*.onnx'.
-        weights (str | Path, optional): Checkpoint file. Defaults to None: the published weights of
-            a model of the zoo, fetched once; an exported model has its own.
+        model (str | Path | Config): Name of a model of our zoo, a config file, a config, or an
+            exported model, '*.onnx'.
+        weights (str | Path, optional): Checkpoint file. Defaults to None: published weights of a
+            model of the zoo, fetched once; an exported model has its own.
         device (str, optional): Device to run on. Defaults to None: a GPU if there is one.
         dtype (str): Type of weights and features: 'float32', 'bfloat16' or 'float16'. Defaults to
             'float32'.
         channels_last (bool): Whether features are laid out pixel by pixel. Defaults to False.
         allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
         trust_checkpoint (bool): Whether to run code that the checkpoint carries. Defaults to False.
-        overrides (dict, optional): Settings to change in the config, nested keys with dots:
-            ``{"model.decode_head.renderer.subdivision_num_points": 512}``. Defaults to None.
+        overrides (dict, optional): Settings to change in the config, nested keys with dots.
+            Defaults to None.
 
     Attributes:
         classes (tuple[str, ...]): Names of the classes.
@@ -75,22 +76,16 @@ class PointRendInferencer:
             self.predictor = TorchModel(
                 cfg, weights, device, dtype, channels_last, allow_partial, trust_checkpoint
             )
-        self.classes, self.palette = tuple(self.predictor.classes), self.predictor.palette
+        self.classes, self.palette = self.predictor.classes, self.predictor.palette
 
     def __call__(
-        self,
-        images: Source | Iterable[Source],
-        batch_size: int = 1,
-        logits: bool = False,
+        self, images: Source | Iterable[Source], batch_size: int = 1, logits: bool = False
     ) -> list[Segmentation]:
         """Segment images as :meth:`iterate` does, and keep all results."""
         return [*self.iterate(images, batch_size, logits)]
 
     def iterate(
-        self,
-        images: Source | Iterable[Source],
-        batch_size: int = 1,
-        logits: bool = False,
+        self, images: Source | Iterable[Source], batch_size: int = 1, logits: bool = False
     ) -> Iterator[Segmentation]:
         """Segment images one after the other; no more are read than make up a batch.
 
@@ -99,44 +94,30 @@ class PointRendInferencer:
                 an array, or any number of these.
             batch_size (int): Images of one size that are predicted together. Defaults to 1.
             logits (bool): Whether to give the logits too. Defaults to False.
-
-        Yields:
-            Segmentation: The segmentation of each image, in their order.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
+        check_batch_size(batch_size)
         sources = each_image(images, self.predictor.suffix)
-        while batch := [self.load(source) for source in islice(sources, batch_size)]:
+        while batch := [*islice(sources, batch_size)]:
             yield from self.segment_batch(batch, logits)
 
-    def load(self, image: str | Path | np.ndarray) -> dict:
-        """Load an image file as the config says, or let an array stand for what that gives: a dict
-        with ``img``, (H, W) or (H, W, C), and what else the loading steps give."""
-        return self.predictor.load(image)
-
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
-        """Segment images of any sizes, those of one size together; see :meth:`iterate`."""
-        images = [image if isinstance(image, dict) else self.load(image) for image in images]
-        shapes = [image["img"].shape for image in images]
-        results: dict[int, Segmentation] = {}
+    def segment_batch(self, images: Sequence[Image], logits: bool = False) -> list[Segmentation]:
+        """Segment images, neighbors of one size together; see :meth:`iterate`."""
+        results: list[Segmentation] = []
         # Those of one size alone: padding would change what a network sees, and so the labels.
-        for shape in dict.fromkeys(shapes):
-            same = [k for k, other in enumerate(shapes) if other == shape]
-            found = self.predictor.segment_batch([images[k] for k in same], logits)
-            results.update(zip(same, found, strict=True))
-        return [results[k] for k in range(len(images))]
+        for _, same in groupby(map(self._load, images), key=lambda image: image["img"].shape):
+            results += self.predictor.segment_batch([*same], logits)
+        return results
 
-    def segment(self, image: np.ndarray | dict) -> np.ndarray:
+    def segment(self, image: Image) -> np.ndarray:
         """Label every pixel of an image: class indices, (H, W), int64."""
         return self.segment_batch([image])[0].labels
 
-    def explain(self, image: np.ndarray | dict) -> "Explanation":
+    def explain(self, image: Image) -> "Explanation":
         """Label an image and tell what the coarse head saw and where the points fell."""
-        if not self.predictor.can_explain:
-            raise InputError("An exported model does not tell its points; use its checkpoint.")
-        return self.predictor.explain(image)
+        return self.predictor.explain(self._load(image))
+
+    def _load(self, image: Image) -> dict:
+        return image if isinstance(image, dict) else self.predictor.load(image)
 
 
 def is_exported(model: object) -> bool:
@@ -144,15 +125,15 @@ def is_exported(model: object) -> bool:
     return isinstance(model, str | PathLike) and Path(model).suffix.lower() == ".onnx"
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless a batch size is an integer >= 1."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}.")
+
+
 def _config_and_weights(
     model: "str | PathLike | Config", weights: str | PathLike | None, overrides: dict | None
 ) -> "tuple[Config, str | PathLike]":
-    try:
-        import mmseg  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{model}: without PyTorch and MMSegmentation there are exported models alone, *.onnx."
-        ) from error
     if not isinstance(model, str | PathLike):
         if overrides or weights is None:
             raise InputError("A Config needs weights and takes no overrides; change it itself.")

@@ -19,28 +19,29 @@ def find_images(inputs: Iterable[str | Path], suffix: str = "") -> dict[Path, Pa
     """Find the images and videos that files, folders and patterns name.
 
     Folders are searched in depth for images, or for ``suffix`` alone if a model's images have an
-    unusual one, such as '.npy'. Links to folders inside of them are not followed: they may lead
-    anywhere, or in a circle. An input that matches nothing is an InputError.
+    unusual one, such as '.npy'. Links to folders inside of them are not followed: they may lead in
+    a circle. An input that matches nothing is an InputError.
 
-    Returns:
-        dict[Path, Path]: For each image, in order, the path of its outputs below the output folder,
-        without suffix: its name, or for an image in a folder its path in that folder.
+    Returns for each image, in order, its name or its path in the folder, without suffix.
     """
     suffixes = IMAGE_SUFFIXES if suffix in {"", *IMAGE_SUFFIXES} else {suffix}
     found: dict[Path, Path] = {}
-    for name in inputs:
-        matches = _matches(str(name), suffixes)
+    for name in map(str, inputs):
+        try:
+            matches = _matches(name, suffixes) if name else {}
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise InputError(f"{name}: cannot be searched for images ({error}).") from error
         if not matches:
-            raise InputError(f"{name}: no such image, or no image in it.")
+            raise InputError(f"{name or 'An empty name'}: no such image, or no image in it.")
         found.update({path: target.with_suffix("") for path, target in matches.items()})
     return found
 
 
 def each_image(images: Source | Iterable[Source], suffix: str = "") -> Iterator[Path | np.ndarray]:
-    """Give the files, arrays and frames of videos among ``images`` one by one.
+    """Give the files, arrays and frames of videos among ``images`` one by one, when asked for.
 
     ``images`` is a file, a folder, a glob pattern, an array, or any number of these; ``suffix`` is
-    that of :func:`find_images`. Nothing is searched for before it is asked for.
+    that of :func:`find_images`.
     """
     is_one = isinstance(images, Source) or not isinstance(images, Iterable)
     for image in [images] if is_one else images:
@@ -70,18 +71,14 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def _matches(name: str, suffixes: set[str]) -> dict[Path, Path]:
-    if not name:
-        raise InputError("An input is an empty name; name a file, a folder or a pattern.")
+    """The files that an input names, with their paths in the folder that it names, if it does."""
     path = Path(name)
-    try:
-        if path.is_dir():
-            members = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
-            return {p: p.relative_to(path) for p in members if p.is_file()}
-        if path.exists():
-            return {path: Path(path.name)}
-        # Unlike the module glob it does not follow links through "**".
-        root = Path(path.anchor)
-        files = filter(Path.is_file, sorted(root.glob(str(path.relative_to(root)))))
-        return {p: Path(p.name) for p in files}
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{name}: cannot be searched for images ({error}).") from error
+    if path.is_dir():
+        members = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        return {p: p.relative_to(path) for p in members if p.is_file()}
+    if path.exists():
+        return {path: Path(path.name)}
+    # Unlike the module glob it does not follow links through "**".
+    root = Path(path.anchor)
+    files = filter(Path.is_file, sorted(root.glob(str(path.relative_to(root)))))
+    return {p: Path(p.name) for p in files}

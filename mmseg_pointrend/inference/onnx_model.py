@@ -14,35 +14,27 @@ METADATA_KEY = "mmseg_pointrend"
 
 
 class OnnxModel:
-    """A model that ``tools/export.py`` has written. It may be called from several threads at once.
-
-    Has the attributes and methods of ``TorchModel``.
+    """A model that ``tools/export.py`` has written, with the methods of ``TorchModel``.
 
     Args:
         path (str | Path): The ONNX file.
         device (str, optional): 'cpu', 'cuda' or 'cuda:N'. Defaults to None: a GPU if this ONNX
             Runtime can use one.
-        threads (int): Threads that an operator is divided among. Defaults to 0: ONNX Runtime's
-            choice, one for each core.
+        threads (int): Threads of an operator. Defaults to 0: one for each core.
 
     Raises:
-        InputError: If ONNX Runtime is missing or has no such device, or the file is missing, no
-            ONNX model or none of ours.
+        InputError: If ONNX Runtime has no such device, or the file is missing, no ONNX model or
+            none of ours.
     """
 
-    suffix, is_bgr, obstacle, can_explain = "", True, None, False
+    suffix, is_bgr, obstacle = "", True, None
 
     def __init__(self, path: str | Path, device: str | None = None, threads: int = 0) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{path}: no such model file.")
-        try:
-            import onnxruntime as runtime
-        except ImportError as error:
-            raise InputError(
-                "Exported models need ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu "
-                "for a GPU."
-            ) from error
+        import onnxruntime as runtime
+
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
         options.intra_op_num_threads = threads
@@ -67,7 +59,6 @@ class OnnxModel:
                 f"{path} was not written by tools/export.py: its metadata does not name classes "
                 "and palette."
             ) from error
-        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def load(self, image: str | Path | np.ndarray) -> dict:
         """Read a file, or check an array: a dict with ``img``, BGR, (H, W, 3), uint8."""
@@ -75,6 +66,10 @@ class OnnxModel:
             return {"img": read_image(image)}
         check_rgb_array(image)
         return {"img": image}
+
+    def explain(self, image: dict) -> None:
+        """Not there: raises InputError."""
+        raise InputError("An exported model does not tell its points; use its checkpoint.")
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that the graph resizes an image of ``size`` to."""
@@ -86,24 +81,25 @@ class OnnxModel:
         factor = min(max(scale) / max(size), min(scale) / min(size))
         return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[dict], logits: bool = False) -> list[Segmentation]:
         """Label every pixel of images of one size; with ``logits`` give these, too."""
-        if logits and "logits" not in self._outputs:
-            raise InputError(f"{self.path} gives labels alone; export it with --logits.")
-        arrays = [image["img"] if isinstance(image, dict) else image for image in images]
-        pixels = np.stack([image[..., ::-1].transpose(2, 0, 1) for image in arrays])
+        pixels = np.stack([image["img"][..., ::-1].transpose(2, 0, 1) for image in images])
+        return [Segmentation(*parts) for parts in zip(*self.run(pixels, logits), strict=True)]
+
+    def run(self, pixels: np.ndarray, logits: bool = False) -> list[np.ndarray]:
+        """Labels, (B, H, W), int64, of RGB pixels, (B, 3, H, W), uint8; with ``logits`` also these,
+        (B, C, H, W), float32."""
         names = ["labels", "logits"] if logits else ["labels"]
+        if logits and len(self._session.get_outputs()) < 2:
+            raise InputError(f"{self.path} gives labels alone; export it with --logits.")
         try:
-            outputs = self._session.run(names, {"images": pixels})
+            return self._session.run(names, {"images": pixels})
         except Exception as error:  # as above
-            height, width = pixels.shape[-2:]
+            count, _, height, width = pixels.shape
             raise InputError(
-                f"{self.path} cannot segment {len(images)} images of {width}x{height} pixels "
+                f"{self.path} cannot segment {count} images of {width}x{height} pixels "
                 f"({_first_line(error)})."
             ) from error
-        return [Segmentation(*parts) for parts in zip(*outputs, strict=True)]
 
 
 def _providers(device: str | None, available: Sequence[str]) -> list:

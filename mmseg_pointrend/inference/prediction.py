@@ -1,6 +1,7 @@
 """Predicting files."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.progress import Progress
 
 from ..errors import InputError
 from .images import as_picture, overlay, write_label_png, write_picture
+from .inferencer import check_batch_size
 from .inputs import find_images, is_video, read_frames
 from .tiling import Tiling, WindowReader, predict_tiles, write_label_tiff
 
@@ -32,33 +34,28 @@ def predict_files(
     Writes for each image NAME.png, a palette PNG of class indices at the image's own size, and
     NAME_overlay.jpg; with ``show_points`` NAME_points.png too, the steps of the rendering and their
     points; with a ``tiling`` NAME.tif alone, tile by tile. Images found in a folder keep their
-    place below it. Of a video it writes a mask for each frame, NAME/000000.png and so on. Nothing
-    is written outside of ``out``.
+    place below it. Of a video it writes a mask for each frame, NAME/000000.png and so on.
 
     Returns:
         list[str]: A message for each image that failed; the others are done all the same.
 
     Raises:
-        InputError: If an input matches nothing, outputs would overwrite each other or an input or
-            leave ``out``, or the settings exclude each other.
+        InputError: If an input matches nothing, outputs would overwrite each other or an input, or
+            the settings exclude each other.
     """
-    if batch_size < 1:
-        raise InputError(f"--batch-size must be an integer >= 1, got {batch_size}.")
-    if show_points and not inferencer.predictor.can_explain:
-        raise InputError("--show-points needs a checkpoint; exported models do not tell points.")
+    check_batch_size(batch_size)
     if tiling is not None:
         if show_points or batch_size > 1:
             raise InputError("--tile goes with neither --show-points nor --batch-size.")
         _require_rgb_loading(inferencer, "--tile reads")
-        _require_own_size(inferencer, (tiling.tile, tiling.tile))
-    out = Path(out)
+        _require_own_size(inferencer, tiling.tile)
     targets = find_images(inputs, inferencer.predictor.suffix)
-    jobs = [(path, out / target) for path, target in targets.items()]
+    jobs = [(path, Path(out) / target) for path, target in targets.items()]
     videos = [job for job in jobs if is_video(job[0])]
     if videos and (tiling is not None or show_points):
         raise InputError(f"--tile and --show-points are for images, not for {videos[0][0]}.")
     endings = (".tif",) if tiling else (".png", "_overlay.jpg", "_points.png")[: 2 + show_points]
-    _check_targets(jobs, out, endings)
+    _check_targets(jobs, endings)
 
     def predict(batch: Sequence[Job]) -> None:
         if is_video(batch[0][0]):
@@ -69,55 +66,54 @@ def predict_files(
             _predict_images(inferencer, batch, show_points)
 
     images = [job for job in jobs if not is_video(job[0])]
-    batches = [[video] for video in videos]
-    batches += [images[k : k + batch_size] for k in range(0, len(images), batch_size)]
+    waiting = deque([video] for video in videos)
+    waiting.extend(images[k : k + batch_size] for k in range(0, len(images), batch_size))
     failures = []
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("predicting", total=len(jobs))
-        for batch in batches:
-            for failure in _attempt(predict, batch):
-                failures.append(failure)
+        while waiting:
+            batch = waiting.popleft()
+            try:
+                predict(batch)
+            except (InputError, MemoryError) as error:
+                if len(batch) > 1:  # one by one, to find out which it is
+                    waiting.extendleft([job] for job in reversed(batch))
+                    continue
+                failures.append(_describe(error, batch[0][0]))
                 # As it is, in one piece: a name may look like markup or be longer than a line.
                 plain = dict(markup=False, highlight=False, soft_wrap=True)
-                bar.console.print(f"failed {failure}", style="red", **plain)
+                bar.console.print(f"failed {failures[-1]}", style="red", **plain)
             bar.advance(task, len(batch))
     return failures
 
 
-def _attempt(predict: Callable[[Sequence[Job]], None], batch: Sequence[Job]) -> Iterator[str]:
-    """Predict a batch, or its images one by one if that fails; give what went wrong with which."""
-    try:
-        predict(batch)
-    except (InputError, MemoryError) as error:
-        if len(batch) > 1:
-            for job in batch:
-                yield from _attempt(predict, [job])
-            return
-        reason = str(error) or "not enough memory."
-        name = str(InputError(str(batch[0][0])))  # as it is escaped in messages
-        yield reason if reason.startswith(name) else f"{name}: {reason}"
+def _describe(error: Exception, path: Path) -> str:
+    """The message of an error, which begins with the path."""
+    reason = str(error) or "not enough memory."
+    name = str(InputError(str(path)))  # as it is escaped in messages
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 def _predict_images(
     inferencer: "PointRendInferencer", batch: Sequence[Job], show_points: bool
 ) -> None:
-    images = [inferencer.load(path) for path, _ in batch]
+    images = [inferencer.predictor.load(path) for path, _ in batch]
     if show_points:
         found = [inferencer.explain(image) for image in images]
     else:
         found = inferencer.segment_batch(images)
     for (_, target), image, result in zip(batch, images, found, strict=True):
         labels, palette = result.labels, inferencer.palette
-        write_label_png(_with_ending(target, ".png"), labels, palette)
+        write_label_png(Path(f"{target}.png"), labels, palette)
         picture = as_picture(image["img"], inferencer.predictor.is_bgr)
         picture = cv2.resize(picture, labels.shape[::-1])  # loading steps may have resized it
-        write_picture(_with_ending(target, "_overlay.jpg"), overlay(picture, labels, palette))
+        write_picture(Path(f"{target}_overlay.jpg"), overlay(picture, labels, palette))
         if show_points:
             # not at the top: exported models go without Matplotlib and PyTorch
-            from ..visualization import explain_figure, figure_to_image
+            from ..visualization.figure import explain_figure, figure_to_image
 
             strip = figure_to_image(explain_figure(picture, result, palette))
-            write_picture(_with_ending(target, "_points.png"), strip)
+            write_picture(Path(f"{target}_points.png"), strip)
 
 
 def _predict_video(
@@ -132,15 +128,9 @@ def _predict_tiled(
     inferencer: "PointRendInferencer", path: Path, target: Path, tiling: Tiling
 ) -> None:
     reader = WindowReader(path)
-    if (window := tiling.window(reader.size)) != reader.size:
-        _require_own_size(inferencer, window)
     tiles = predict_tiles(inferencer.segment, reader, tiling)
     shape = reader.size, tiling.kept(reader.size)
-    write_label_tiff(_with_ending(target, ".tif"), tiles, *shape, inferencer.palette)
-
-
-def _with_ending(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)
+    write_label_tiff(Path(f"{target}.tif"), tiles, *shape, inferencer.palette)
 
 
 def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> None:
@@ -150,34 +140,26 @@ def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> Non
         )
 
 
-def _require_own_size(inferencer: "PointRendInferencer", window: tuple[int, int]) -> None:
+def _require_own_size(inferencer: "PointRendInferencer", tile: int) -> None:
     """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
-    height, width = seen = inferencer.predictor.input_size(window)
-    if seen != window:
+    height, width = inferencer.predictor.input_size((tile, tile))
+    if (height, width) != (tile, tile):
         raise InputError(
-            f"--tile: the test pipeline resizes windows of {window[1]}x{window[0]} to "
-            f"{width}x{height} pixels; choose another --tile, or use a config without Resize in "
+            f"--tile: the test pipeline resizes windows of {tile}x{tile} to {width}x{height} "
+            "pixels; choose another --tile, or use a config without Resize in "
             "test_dataloader.dataset.pipeline."
         )
 
 
-def _check_targets(jobs: Sequence[Job], out: Path, endings: Sequence[str]) -> None:
-    """Refuse outputs that would overwrite each other or an input, or lie outside of ``out``."""
-    sources = {path.resolve() for path, _ in jobs}
-    owners: dict[Path, Path] = {}
+def _check_targets(jobs: Sequence[Job], endings: Sequence[str]) -> None:
+    """Refuse outputs that would overwrite an input or each other."""
+    taken = {path.resolve() for path, _ in jobs}
     for path, target in jobs:
-        if not target.parent.resolve().is_relative_to(out.resolve()):
-            raise InputError(
-                f"{target.parent} is a link that leads out of {out}; choose another --out."
-            )
         for ending in ("",) if is_video(path) else endings:
-            written = _with_ending(target, ending)
-            if written.resolve() in sources:
+            written = Path(f"{target}{ending}")
+            if written.resolve() in taken:
                 raise InputError(
-                    f"{written} is an input and would be overwritten; choose another --out."
+                    f"{path} would be written to {written}, which is an input or the output of "
+                    "another; choose another --out, or predict them into different folders."
                 )
-            if owners.setdefault(written, path) != path:
-                raise InputError(
-                    f"{owners[written]} and {path} would both be written to {written}; predict "
-                    "them into different folders."
-                )
+            taken.add(written.resolve())

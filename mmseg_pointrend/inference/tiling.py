@@ -1,9 +1,11 @@
-"""Images that are too large for memory: read, predicted and written window by window."""
+"""Images that are too large for memory: read, predicted and written window by window.
+
+The packages for it, pyvips and tifffile, are those of the extra ``tiles``.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,16 +24,12 @@ class WindowReader:
 
     Tiled TIFF files are read in place. libvips unpacks others first, above 100 MB to a file in the
     folder for temporary files, TMPDIR, which is as large as the image's pixels. Raises an
-    InputError if the file cannot be read or pyvips is not installed.
+    InputError if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            import pyvips
-        except (ImportError, OSError) as error:
-            raise InputError(
-                "--tile needs pyvips: pip install 'mmseg-pointrend[tiles]'."
-            ) from error
+        import pyvips
+
         self._path, self._error = path, pyvips.Error
         try:
             # By its descriptor: in names libvips looks for options, as in "a[1].tif".
@@ -41,32 +39,25 @@ class WindowReader:
                 file.seek(0)
                 source = pyvips.Source.new_from_descriptor(file.fileno())
                 image = pyvips.Image.new_from_source(source, "", fail_on=fail_on)
-            # Of other colors OpenCV and libvips would make different ones.
-            is_known = image.interpretation in ("srgb", "rgb", "rgb16", "b-w", "grey16")
-            if image.format not in ("uchar", "ushort") or not is_known:
+            if image.format not in ("uchar", "ushort"):
                 raise InputError(
-                    f"{path}: --tile reads RGB or gray images of 8 or 16 bits, got "
-                    f"{image.interpretation} of {image.format}."
+                    f"{path}: --tile reads images of 8 or 16 bits, got {image.format}."
                 )
             if image.format == "ushort":
                 check_depth(int(image.max()), path)
             self._image = image.autorot().colourspace("srgb")
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}.") from error
-        except pyvips.Error as error:
+        except (OSError, pyvips.Error) as error:
             raise self._unreadable(error) from error
         self.size = (self._image.height, self._image.width)
 
-    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """A window of the image, BGR, (bottom - top, right - left, 3), uint8; InputError if that
-        part of the file cannot be decoded."""
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """A window of the image, BGR, (H, W, 3), uint8; InputError if that part of the file cannot
+        be decoded."""
+        top, left = rows.start, columns.start
         try:
-            pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
+            pixels = self._image.crop(left, top, columns.stop - left, rows.stop - top).numpy()
         except self._error as error:
             raise self._unreadable(error) from error
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        if pixels.shape[2] < 3:
-            pixels = pixels[..., [0, 0, 0]]
         return np.ascontiguousarray(pixels[..., 2::-1])
 
     def _unreadable(self, error: Exception) -> InputError:
@@ -77,21 +68,12 @@ class WindowReader:
         )
 
 
-class Span(NamedTuple):
-    """A window along one axis."""
-
-    start: int
-    stop: int
-    kept: slice  # the part of the window whose labels are taken
-
-
 @dataclass(frozen=True)
 class Tiling:
     """How an image is cut into windows that overlap.
 
     Of the pixels that neighbors share each gives the labels of its half: near its edge a window
-    sees little around a pixel. The image's own edges are kept. Raises an InputError if windows
-    without the overlap cannot be tiles of a TIFF.
+    sees little around a pixel. Raises an InputError if what is left cannot be tiles of a TIFF.
     """
 
     tile: int  # height and width of a window in pixels
@@ -109,10 +91,6 @@ class Tiling:
         """Pixels from one window to the next, the side of what is kept of each."""
         return self.tile - self.overlap
 
-    def window(self, size: Size) -> Size:
-        """(height, width) of the windows of an image of ``size``."""
-        return min(size[0], self.tile), min(size[1], self.tile)
-
     def kept(self, size: Size) -> Size:
         """(height, width) of what is kept of each window: all if it fits, in TIFF's sizes."""
         height, width = (
@@ -121,32 +99,30 @@ class Tiling:
         )
         return height, width
 
-    def spans(self, length: int) -> list[Span]:
-        """Windows along an axis of an image of ``length`` pixels, one if it fits."""
+    def spans(self, length: int) -> Iterator[tuple[slice, slice]]:
+        """Windows along an axis of ``length`` pixels, each with the part of it that is kept."""
         if length <= self.tile:
-            return [Span(0, length, slice(0, length))]
-        spans = []
+            yield slice(0, length), slice(0, length)
+            return
         for first in range(0, length, self.step):
             # The last window ends with the image: it is whole, and so sees as much as others.
             start = min(max(first - self.overlap // 2, 0), length - self.tile)
             kept = slice(first - start, min(first + self.step, length) - start)
-            spans.append(Span(start, start + self.tile, kept))
-        return spans
+            yield slice(start, start + self.tile), kept
 
 
 def predict_tiles(
     segment: Callable[[np.ndarray], np.ndarray], reader: WindowReader, tiling: Tiling
 ) -> Iterator[np.ndarray]:
-    """Predict an image window by window, each when its tile is asked for.
+    """Predict an image window by window, each when its tile is asked for: row by row, of the size
+    ``tiling.kept`` or, at the lower and right edges, smaller.
 
-    ``segment`` gives labels, (H, W), of a BGR image, (H, W, 3), uint8. Tiles come row by row, of
-    the size ``tiling.kept`` or, at the lower and right edges, smaller.
+    ``segment`` gives labels, (H, W), of a BGR image, (H, W, 3), uint8.
     """
     height, width = reader.size
-    for row in tiling.spans(height):
-        for column in tiling.spans(width):
-            labels = segment(reader.read(row.start, row.stop, column.start, column.stop))
-            yield labels[row.kept, column.kept]
+    for rows, kept_rows in tiling.spans(height):
+        for columns, kept_columns in tiling.spans(width):
+            yield segment(reader.read(rows, columns))[kept_rows, kept_columns]
 
 
 def write_label_tiff(
@@ -159,13 +135,10 @@ def write_label_tiff(
     """Write class indices as an 8-bit TIFF with the RGB colors of ``palette``, tile by tile.
 
     The image has (height, width) ``size``, tiles have ``tile``, multiples of 16. Raises an
-    InputError if there are labels above 255, the file cannot be written, or tifffile is not
-    installed.
+    InputError if there are labels above 255 or the file cannot be written.
     """
-    try:
-        import tifffile
-    except ImportError as error:
-        raise InputError("--tile needs tifffile: pip install 'mmseg-pointrend[tiles]'.") from error
+    import tifffile
+
     with replacing(path) as partial:
         tifffile.imwrite(
             partial,

@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
-from torch import nn
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.reading import checkpoints_as_data
@@ -20,27 +19,22 @@ from ..engine.alignment import warn_once_if_misaligned
 from ..engine.precision import set_type_and_layout
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
-from ..visualization import Explanation, explain
+from ..visualization.explanation import Explanation, explain
 from .image_pipeline import ImagePipeline, tested_dataset
 from .images import Segmentation
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 class TorchModel:
     """A trained model and the pipeline that prepares its images.
 
     Takes the arguments of ``PointRendInferencer``, the config read and the weights found, and has
-    its attributes, those of :class:`ImagePipeline` and its ``load``. It may be called from several
-    threads at once. Its methods raise InputError if the images do not fit into memory or have other
-    channels than the model takes.
+    its attributes, those of :class:`ImagePipeline` and its ``load``, whose results are the images
+    of its methods. These raise InputError if images do not fit into memory or have other channels
+    than the model takes.
 
     Raises:
-        InputError: If the checkpoint cannot be read or does not fit the model, or the device is
-            not there.
+        InputError: If the checkpoint cannot be read or does not fit, or the device is not there.
     """
-
-    can_explain = True
 
     def __init__(
         self,
@@ -52,16 +46,14 @@ class TorchModel:
         allow_partial: bool = False,
         trust: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         init_default_scope(cfg.get("default_scope", "mmseg"))
         with misspelled_names(), checkpoints_as_data(trust):
             self.model = MODELS.build(use_label_segmentor(copy.deepcopy(cfg)).model)
             self._pipeline = pipeline = ImagePipeline(cfg)
-        warn_once_if_misaligned(self.model)
         self.suffix, self.is_bgr = pipeline.suffix, pipeline.is_bgr
         self.obstacle, self.load = pipeline.obstacle, pipeline.load
+        warn_once_if_misaligned(self.model)
         meta = load_weights(self.model, weights, allow_partial, trust)
         try:
             self.model.to(self.device).eval()
@@ -73,9 +65,7 @@ class TorchModel:
         known = _classes_and_palette(meta.get("dataset_meta", {}), tested_dataset(cfg))
         self.classes, self.palette = known
 
-    def segment_batch(
-        self, images: Sequence[np.ndarray | dict], logits: bool = False
-    ) -> list[Segmentation]:
+    def segment_batch(self, images: Sequence[dict], logits: bool = False) -> list[Segmentation]:
         """Label every pixel of images of one size; with ``logits`` give these, too."""
         batch = self._prepare(images)
         with torch.no_grad(), self._clear_errors(batch["inputs"]):
@@ -93,7 +83,7 @@ class TorchModel:
             resized = [each.seg_logits.data[-channels:].float().cpu().numpy() for each in found]
             return [Segmentation(*both) for both in zip(labels, resized, strict=True)]
 
-    def explain(self, image: np.ndarray | dict) -> Explanation:
+    def explain(self, image: dict) -> Explanation:
         """Label an image and tell what the coarse head saw and where the points fell."""
         batch = self._prepare([image])
         with self._clear_errors(batch["inputs"]):
@@ -101,11 +91,11 @@ class TorchModel:
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that the test pipeline resizes a color image of ``size`` to."""
-        return tuple(self._prepare([np.zeros((*size, 3), np.uint8)])["inputs"][0].shape[-2:])
+        image = self.load(np.zeros((*size, 3), np.uint8))
+        return tuple(self._prepare([image])["inputs"][0].shape[-2:])
 
-    def _prepare(self, images: Sequence[np.ndarray | dict]) -> dict[str, list]:
-        loaded = [image if isinstance(image, dict) else self.load(image) for image in images]
-        samples = [self._pipeline.prepare(image) for image in loaded]
+    def _prepare(self, images: Sequence[dict]) -> dict[str, list]:
+        samples = [self._pipeline.prepare(image) for image in images]
         return {key: [sample[key] for sample in samples] for key in samples[0]}
 
     @contextmanager
@@ -114,35 +104,27 @@ class TorchModel:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            got, height, width = inputs[0].shape
-            if _is_out_of_memory(error):
+            channels, height, width = inputs[0].shape
+            # what PyTorch raises on CPUs has no type of its own
+            no_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+            if no_memory or "DefaultCPUAllocator" in str(error):
                 many = f"{len(inputs)} images" if len(inputs) > 1 else "an image"
                 raise InputError(
                     f"not enough memory for {many} of {width}x{height} pixels; predict smaller "
                     "batches, or in tiles (tools/predict.py --tile)."
                 ) from error
-            if got == _channels(self.model):
-                raise
-            raise InputError(
-                f"Images must have the model's {_channels(self.model)} channels, got {got}; check "
-                "how test_dataloader.dataset.pipeline loads them."
-            ) from error
+            kernels = (weight for weight in self.model.backbone.parameters() if weight.ndim == 4)
+            expected = next(kernels).shape[1]
+            if channels != expected:
+                raise InputError(
+                    f"Images must have the model's {expected} channels, got {channels}; check how "
+                    "test_dataloader.dataset.pipeline loads them."
+                ) from error
+            raise
 
 
 def _labels(sample: SegDataSample) -> np.ndarray:
     return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
-
-
-def _channels(model: nn.Module) -> int:
-    """Channels that the first convolution of a model takes."""
-    kernels = (weight for weight in model.backbone.parameters() if weight.ndim == 4)
-    return next(kernels).shape[1]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # what PyTorch raises on CPUs has no type of its own
-    short = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, short) or "DefaultCPUAllocator" in str(error)
 
 
 def _classes_and_palette(

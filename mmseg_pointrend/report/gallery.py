@@ -4,23 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
+from PIL import Image
 
-from ..inference.images import write_picture
-from .pictures import (
-    BROKEN,
-    ERROR_COLORS,
-    FIXED,
-    STEP_COLORS,
-    Palette,
-    Window,
-    crops_of,
-    error_map,
-    point_map,
-    telling_window,
-    write_map,
-)
-from .scores import BOUNDARY, WHOLE, Scorer, pooled_iou
+from ..errors import InputError
+from ..inference.images import overlay, write_picture
+from ..visualization.figure import heaviest_window
+from .scores import BOUNDARY, WHOLE, Scorer, iou
+
+Palette = Sequence[Sequence[int]]
+Window = tuple[int, int, int, int]  # top, left, height, width
+
+TRANSPARENT = 255
+FIXED, BROKEN, WRONG = 0, 1, 2  # right now, wrong now, wrong before and now
+ERROR_COLORS = ((22, 163, 74), (220, 38, 38), (245, 158, 11))
+# from the first step to the last
+STEP_COLORS = ((255, 237, 74), (255, 153, 51), (255, 64, 129), (41, 182, 246), (255, 255, 255))
+CROP_SIZE = (180, 240)  # (height, width) of a crop in the gallery
+SMALLEST_WINDOW, WINDOW_SHARE = 48, 0.3  # of the image, in pixels and of its shorter side
 
 
 class Entry(NamedTuple):
@@ -32,10 +34,8 @@ class Entry(NamedTuple):
     classes: list[int]  # that occur
     counts: np.ndarray | None  # of all label maps, (V, R, 2, K); None without truth
     # In percent: gain in Boundary IoU over the pixels of all classes or, without truth, pixels that
-    # changed; pixels that became right; pixels that became wrong.
+    # changed
     gains: list[float]
-    fixed: list[float]
-    broken: list[float]
     windows: list[Window]  # where that shows most
 
 
@@ -51,26 +51,20 @@ def compare(
     if truth is None:
         counts, classes = None, np.unique(maps)
         weights = [other != final for other in others]
-        gains = [_percent(change) for change in weights]
-        fixed = broken = [0.0] * len(others)
+        gains = [round(100 * float(change.mean()), 2) for change in weights]
     else:
         counts = np.stack([scorer.count(truth, labels, path) for labels in maps])
         classes = np.flatnonzero(counts[:, WHOLE, 1].any(axis=0))
-        boundary = np.nan_to_num(pooled_iou(counts[:, BOUNDARY]))
-        gains = [round(float(boundary[-1] - value), 2) for value in boundary[:-1]]
+        pooled = np.nan_to_num(iou(counts[:, BOUNDARY].sum(axis=-1, keepdims=True)))[:, 0]
+        gains = [round(float(pooled[-1] - value), 2) for value in pooled[:-1]]
         errors = [error_map(truth, other, final, scorer.ignore_index) for other in others]
-        fixed, broken = ([_percent(error == kind) for error in errors] for kind in (FIXED, BROKEN))
         # of an image that lost, where it lost
         weights = [
             (1 if gain >= 0 else -1) * ((error == FIXED) - 1.0 * (error == BROKEN))
             for gain, error in zip(gains, errors, strict=True)
         ]
     windows = [telling_window(weight) for weight in weights]
-    return Entry(path, stem, final.shape, classes.tolist(), counts, gains, fixed, broken, windows)
-
-
-def _percent(mask: np.ndarray) -> float:
-    return round(100 * float(mask.mean()), 2)
+    return Entry(path, stem, final.shape, classes.tolist(), counts, gains, windows)
 
 
 def keep(kept: list[Entry], entry: Entry, limit: int) -> list[Entry]:
@@ -110,3 +104,69 @@ def write_pictures(
         write_map(path("truth.png"), truth, palette)
     if steps:
         write_map(path("points.png"), point_map(steps, entry.size), STEP_COLORS)
+
+
+def error_map(truth: np.ndarray, before: np.ndarray, after: np.ndarray, ignore: int) -> np.ndarray:
+    """Where labels became right or wrong or stayed wrong, (H, W), uint8; else transparent."""
+    was_wrong, is_wrong = before != truth, after != truth
+    kinds = [was_wrong & ~is_wrong, ~was_wrong & is_wrong, was_wrong & is_wrong]
+    errors = np.select(kinds, (FIXED, BROKEN, WRONG), TRANSPARENT).astype(np.uint8)
+    errors[truth == ignore] = TRANSPARENT
+    return errors
+
+
+def point_map(steps: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """The last step with a point in each pixel, (H, W), uint8; points are (N, 2) in pixels."""
+    points = np.full(size, TRANSPARENT, dtype=np.uint8)
+    for step, xy in enumerate(steps):
+        column, row = np.minimum(xy.astype(int), (size[1] - 1, size[0] - 1)).T
+        points[row, column] = min(step, len(STEP_COLORS) - 1)
+    return points
+
+
+def telling_window(weight: np.ndarray) -> Window:
+    """The window of a crop with the largest sum of weights, (H, W)."""
+    height = min(max(SMALLEST_WINDOW, round(WINDOW_SHARE * min(weight.shape))), weight.shape[0])
+    width = min(height * CROP_SIZE[1] // CROP_SIZE[0], weight.shape[1])
+    return *heaviest_window(weight, (height, width)), height, width
+
+
+def crops_of(
+    photo: np.ndarray, maps: Sequence[np.ndarray], palette: Palette, window: Window
+) -> np.ndarray:
+    """A window of label maps over the photo, side by side."""
+    top, left, height, width = window
+    part = np.s_[top : top + height, left : left + width]
+    crops = [overlay(photo[part], labels[part], palette) for labels in maps]
+    crops = [cv2.resize(crop, CROP_SIZE[::-1], interpolation=cv2.INTER_NEAREST) for crop in crops]
+    return np.hstack(crops)
+
+
+def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
+    """Write a label map as PNG; labels without a color become transparent."""
+    colors = np.array([*((*color, 255) for color in palette), (0, 0, 0, 0)], dtype=np.uint8)
+    known = (labels >= 0) & (labels < len(palette))
+    Image.fromarray(colors[np.where(known, labels, len(palette))]).save(path)
+
+
+def read_labels(path: Path, size: tuple[int, int], num_classes: int, offset: int) -> np.ndarray:
+    """Read labels, (*size), that ``tools/test.py --out`` wrote with ``offset`` added to them.
+
+    Raises:
+        InputError: If the file cannot be read, or has another size or other labels.
+    """
+    try:
+        with Image.open(path) as image:
+            labels = np.asarray(image).astype(np.int64) - offset
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read as labels ({error}); --against needs a folder that "
+            "tools/test.py --out wrote for these images."
+        ) from error
+    if labels.shape != tuple(size) or labels.min() < 0 or labels.max() >= num_classes:
+        raise InputError(
+            f"{path}: must have the shape {tuple(size)} (height, width) and labels 0 to "
+            f"{num_classes - 1}, got {labels.shape} and {labels.min()} to {labels.max()}; give "
+            "what tools/test.py --out wrote for these images with a model of the same classes."
+        )
+    return labels

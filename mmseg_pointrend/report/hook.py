@@ -3,31 +3,20 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import patch
 
-import cv2
-import numpy as np
-import torch
-from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
-from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
-from torch import nn
 
-from ..checkpoints.fitting import bare_segmentor
 from ..decode_head import PointRendHead
 from ..engine.data_check import predicting_head
 from ..errors import InputError
-from ..evaluation import BoundaryIoUMetric
-from ..inference.images import as_picture
-from ..rendering import DenseRenderer
+from ..evaluation.boundary_iou_metric import BoundaryIoUMetric
 from ..visualization.explanation import explain
-from .gallery import Entry, compare, keep, write_pictures
+from ..visualization.hook import input_picture
+from .gallery import Entry, compare, keep, read_labels, write_pictures
 from .page import MARKER, describe_run, write_page
-from .pictures import read_labels
 from .scores import Scorer
 
 
@@ -35,8 +24,8 @@ class ReportHook(Hook):
     """Write a report that compares the labels of a test with others.
 
     They are compared with those of the coarse head, as ``subdivision_steps=0`` gives them, if the
-    model has a :class:`PointRendHead`, and with predictions on disk if there are any. Each image is
-    predicted once more for the former. Takes one process.
+    model has a :class:`PointRendHead`, for which each image is predicted once more, and with
+    predictions on disk if there are any. Takes one process.
 
     Args:
         folder (str): Folder of the report. One that exists must be empty or a report.
@@ -70,11 +59,6 @@ class ReportHook(Hook):
         self.num_steps = 0
 
     def before_test(self, runner: Runner) -> None:
-        if isinstance(runner.model, BaseTTAModel):
-            raise InputError("--report compares single predictions; leave out --tta.")
-        if get_world_size() > 1:
-            raise InputError("--report needs one process; leave out --launcher.")
-        self.model = bare_segmentor(runner.model)
         head = predicting_head(runner.model)
         self.is_pointrend = isinstance(head, PointRendHead)
         if not self.is_pointrend and self.against is None:
@@ -82,29 +66,28 @@ class ReportHook(Hook):
                 f"--report needs labels to compare with, and a model with {type(head).__name__} "
                 "has no coarse head; give the predictions of another model with --against."
             )
-        dataset = runner.test_loop.dataloader.dataset
-        if len(dataset) == 0:
+        self.dataset = runner.test_loop.dataloader.dataset
+        if len(self.dataset) == 0:
             raise InputError("--report needs images, and the test set has none.")
         self.names = ["Coarse head"] if self.is_pointrend else []
         self.names += [self.against.name] if self.against is not None else []
         self.names.append("PointRend" if self.is_pointrend else type(head).__name__)
-
-        num_classes = 2 if self.model.out_channels == 1 else self.model.num_classes
-        self.classes = [str(name) for name in dataset.metainfo.get("classes") or range(num_classes)]
-        self.palette = (dataset.metainfo.get("palette") or [])[: len(self.classes)]
-        if len(self.palette) < len(self.classes):
-            self.palette = np.random.default_rng(0).integers(40, 256, (len(self.classes), 3))
+        self.classes = self.dataset.metainfo["classes"]
+        self.palette = self.dataset.metainfo["palette"][: len(self.classes)]
         self.scorer = Scorer(self.classes, _boundary_metric(runner))
-        self.is_bgr = not runner.cfg.model.get("data_preprocessor", {}).get("rgb_to_bgr")
         shutil.rmtree(self.partial, ignore_errors=True)
         (self.partial / "images").mkdir(parents=True)
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample]
     ) -> None:
-        coarse = predict_coarse(self.model, data_batch) if self.is_pointrend else []
         for k, sample in enumerate(outputs):
-            final, maps = _labels(sample), coarse[k : k + 1]
+            data = {name: values[k : k + 1] for name, values in data_batch.items()}
+            final, maps, steps = sample.pred_sem_seg.data[0].cpu().numpy(), [], []
+            if self.is_pointrend:
+                explanation = explain(runner.model, data)
+                maps.append(explanation.coarse)
+                steps = [step.xy for step in explanation.steps]
             if self.against is not None:
                 offset = int(bool(sample.get("reduce_zero_label")))
                 path = self.against / f"{Path(sample.img_path).stem}.png"
@@ -115,9 +98,11 @@ class ReportHook(Hook):
             entry = compare(sample.img_path, stem, maps, truth, self.scorer)
             self.entries.append(entry)
             self.kept = keep(self.kept, entry, self.images)
+            self.num_steps = max(self.num_steps, len(steps))
             if any(entry is other for other in self.kept):
-                data = {name: values[k : k + 1] for name, values in data_batch.items()}
-                self._write_pictures(entry, data, maps, truth)
+                photo = input_picture(data, self.dataset, entry.size)
+                folder, ignored = self.partial / "images", self.scorer.ignore_index
+                write_pictures(folder, entry, photo, maps, truth, steps, self.palette, ignored)
 
     def after_test(self, runner: Runner) -> None:
         used = {entry.stem for entry in self.kept}
@@ -141,38 +126,7 @@ class ReportHook(Hook):
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.partial.rename(self.folder)
-        size = sum(path.stat().st_size for path in self.folder.rglob("*"))
-        print_log(f"Report: {self.folder / 'index.html'} ({size / 1e6:.1f} MB)", "current")
-
-    def _write_pictures(
-        self, entry: Entry, data: dict, maps: Sequence[np.ndarray], truth: np.ndarray | None
-    ) -> None:
-        # What the model sees, since only the pipeline can read every kind of file.
-        bands = data["inputs"][0].permute(1, 2, 0).cpu().numpy()
-        photo = cv2.resize(as_picture(bands, self.is_bgr), entry.size[::-1])
-        steps = [step.xy for step in explain(self.model, data).steps] if self.is_pointrend else []
-        self.num_steps = max(self.num_steps, len(steps))
-        folder, ignore_index = self.partial / "images", self.scorer.ignore_index
-        write_pictures(folder, entry, photo, maps, truth, steps, self.palette, ignore_index)
-
-
-@torch.no_grad()
-def predict_coarse(model: nn.Module, data: dict) -> list[np.ndarray]:
-    """Labels, (H, W), of the images of a batch as ``subdivision_steps=0`` gives them.
-
-    The model is an ``EncoderDecoder`` with a :class:`PointRendHead`, in eval mode.
-    """
-    head = model.decode_head
-    coarse = DenseRenderer(subdivision_steps=0, align_corners=head.align_corners)
-    with patch.object(head, "renderer", coarse):
-        batch = model.data_preprocessor(data, training=False)
-        # not LabelEncoderDecoder's, which has a renderer of its own
-        samples = EncoderDecoder.predict(model, batch["inputs"], batch["data_samples"])
-    return [_labels(sample) for sample in samples]
-
-
-def _labels(sample: SegDataSample) -> np.ndarray:
-    return sample.pred_sem_seg.data[0].cpu().numpy()
+        print_log(f"Report: {self.folder / 'index.html'}", "current")
 
 
 def _boundary_metric(runner: Runner) -> BoundaryIoUMetric:

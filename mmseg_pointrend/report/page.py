@@ -1,7 +1,6 @@
 """The page of a report, from a Jinja2 template."""
 
 import json
-import platform
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,8 +15,7 @@ from jinja2 import Environment, PackageLoader
 from mmengine.runner import Runner
 
 from ..version import __version__
-from .gallery import Entry
-from .pictures import ERROR_COLORS, STEP_COLORS, Palette
+from .gallery import ERROR_COLORS, STEP_COLORS, Entry, Palette
 from .scores import BOUNDARY, WHOLE, by_distance, iou, mean
 
 MARKER = "report.json"  # tells that a folder was written here, and holds the metrics
@@ -42,30 +40,30 @@ def write_page(
     """
     has_truth = all(entry.counts is not None for entry in entries)
     scores = _scores(sum(entry.counts for entry in entries)) if has_truth else None
-    colored = [
-        dict(name=name, color=_hex(color)) for name, color in zip(classes, palette, strict=True)
-    ]
+    gains = np.array([entry.gains for entry in entries])
     items = [_gallery_item(entry) for entry in gallery]
+    data = dict(
+        items=items,
+        names=names,
+        classes=[
+            dict(name=name, color=_hex(color)) for name, color in zip(classes, palette, strict=True)
+        ],
+        hasTruth=has_truth,
+        errorColors=[_hex(color) for color in ERROR_COLORS],
+        stepColors=[_hex(color) for color in STEP_COLORS[:num_steps]],
+    )
     environment = Environment(
         loader=PackageLoader(__package__, "assets"), autoescape=True, trim_blocks=True
     )
     page = environment.get_template("index.html.j2").render(
+        data,
+        data=data,
         title=Path(run["Config"]).stem,
-        names=names,
-        classes=colored,
         shown_classes=sorted({k for item in items for k in item["classes"]}),
         scores=scores,
-        tallies=[_tally(entries, k) for k in range(len(names) - 1)],
+        gained=(gains > 0).sum(axis=0).tolist(),
+        lost=(gains < 0).sum(axis=0).tolist(),
         num_images=len(entries),
-        gallery=items,
-        data=dict(
-            items=items,
-            names=names,
-            classes=colored,
-            hasTruth=has_truth,
-            errorColors=[_hex(color) for color in ERROR_COLORS],
-            stepColors=[_hex(color) for color in STEP_COLORS[:num_steps]],
-        ),
         run=run,
         config=config,
     )
@@ -77,20 +75,16 @@ def write_page(
 
 
 def describe_run(runner: Runner) -> dict[str, str]:
-    """Config, checkpoint, data, date, device and versions of a test."""
+    """Config, checkpoint, data, date and versions of a test."""
     dataset = runner.test_loop.dataloader.dataset
     root = getattr(dataset, "data_root", None)
-    device = next(runner.model.parameters()).device
-    device = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    versions = [f"{part.__name__} {part.__version__}" for part in (mmseg, mmengine, mmcv, torch)]
     return {
         "Config": runner.cfg.filename or "model",
         "Checkpoint": str(runner.cfg.get("load_from")),
         "Data": f"{type(dataset).__name__}{f' in {root}' if root else ''}, {len(dataset)} images",
         "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "Device": device,
-        "Versions": f"mmseg_pointrend {__version__}, mmseg {mmseg.__version__}, mmengine "
-        f"{mmengine.__version__}, mmcv {mmcv.__version__}, PyTorch {torch.__version__}, Python "
-        f"{platform.python_version()}",
+        "Versions": ", ".join([f"mmseg_pointrend {__version__}", *versions]),
     }
 
 
@@ -109,13 +103,6 @@ def _scores(counts: np.ndarray) -> dict:
         distances=[(name, _numbers(values)) for name, values in by_distance(counts)],
         largest_difference=max(1.0, float(np.nan_to_num(np.abs(differences)).max())),
     )
-
-
-def _tally(entries: Sequence[Entry], k: int) -> dict[str, float]:
-    gains = np.array([entry.gains[k] for entry in entries])
-    fixed, broken = np.mean([(entry.fixed[k], entry.broken[k]) for entry in entries], axis=0)
-    gained, lost = int((gains > 0).sum()), int((gains < 0).sum())
-    return dict(gained=gained, lost=lost, fixed=float(fixed), broken=float(broken))
 
 
 def _gallery_item(entry: Entry) -> dict:

@@ -5,12 +5,12 @@ of counts: the whole image, the boundary of Boundary IoU, and the bands around t
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
 
-from ..evaluation import BoundaryIoUMetric
-from ..evaluation.boundary import count_overlap
+from ..evaluation.boundary_iou_metric import BoundaryIoUMetric, count_overlap
 
 DISTANCES = (1, 2, 4, 8, 16, 32)  # widths of the bands in pixels
 WHOLE, BOUNDARY, FIRST_BAND = 0, 1, 2
@@ -22,34 +22,23 @@ class Scorer:
     def __init__(self, classes: Sequence[str], metric: BoundaryIoUMetric) -> None:
         self.ignore_index = metric.ignore_index
         self._num_labels = len(classes) + 1
-        self._metric = BoundaryIoUMetric(
-            metric.dilation_ratio,
-            metric.dilation,
-            DISTANCES,
-            metric.ignore_index,
-            prefix="report",  # without one MMEngine warns
-        )
+        self._metric = copy(metric)
+        self._metric.trimap_widths = DISTANCES
         self._metric.dataset_meta = {"classes": classes}
 
     def count(self, truth: np.ndarray, labels: np.ndarray, name: str) -> np.ndarray:
         """Intersections and unions, (R, 2, K), of label maps (H, W) of the image ``name``."""
         label, pred = torch.from_numpy(truth).long(), torch.from_numpy(labels).long()
-        sample = {"gt_sem_seg": {"data": label[None]}, "pred_sem_seg": {"data": pred[None]}}
-        self._metric.process({}, [{**sample, "img_path": name}])
+        near = self._metric.count(label, pred, name)
         scored = label != self.ignore_index
         whole = count_overlap((label + 1) * scored, (pred + 1) * scored, self._num_labels)
-        return torch.cat((whole[None, :, 1:], self._metric.results.pop())).numpy()
+        return torch.cat((whole[None, :, 1:], near)).numpy()
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
     """IoU in percent, (..., K), of counts (..., 2, K); nan where a class does not occur."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return 100 * counts[..., 0, :] / counts[..., 1, :]
-
-
-def pooled_iou(counts: np.ndarray) -> np.ndarray:
-    """IoU in percent, (...), over the pixels of all classes of counts (..., 2, K)."""
-    return iou(counts.sum(axis=-1, keepdims=True))[..., 0]
 
 
 def mean(values: np.ndarray) -> float:
@@ -64,12 +53,9 @@ def by_distance(counts: np.ndarray) -> list[tuple[str, list[float]]]:
     mean of those that do, and not at all in the others', so it is left out.
     """
     bands = np.concatenate((counts[:, FIRST_BAND:], counts[:, :1]), axis=1)
-    rings = np.diff(bands, axis=1, prepend=0)
+    ious = iou(np.diff(bands, axis=1, prepend=0))
+    ious[np.broadcast_to(np.isnan(ious).any(axis=0), ious.shape)] = np.nan
     nearest = (1, *(distance + 1 for distance in DISTANCES[:-1]))
     names = [f"{a}–{b}" if a < b else str(b) for a, b in zip(nearest, DISTANCES, strict=True)]
-    ious = iou(rings)
-    ious[np.broadcast_to(np.isnan(ious).any(axis=0), ious.shape)] = np.nan
-    return [
-        (name, [mean(values) for values in ious[:, k]])
-        for k, name in enumerate((*names, f">{DISTANCES[-1]}"))
-    ]
+    names.append(f">{DISTANCES[-1]}")
+    return [(name, [mean(values) for values in ious[:, k]]) for k, name in enumerate(names)]

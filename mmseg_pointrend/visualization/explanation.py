@@ -1,18 +1,19 @@
 """How a prediction came about: what the coarse head saw and where the points fell."""
 
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..checkpoints.fitting import bare_segmentor
 from ..decode_head import PointRendHead, unpadded
 from ..errors import InputError
 from ..points import cell_coords
 from ..rendering import DenseRenderer
+from ..rendering.dense import resize
 
 
 class StepPoints(NamedTuple):
@@ -26,7 +27,7 @@ class StepPoints(NamedTuple):
 class Explanation(NamedTuple):
     """A prediction and how it came about."""
 
-    coarse: np.ndarray  # labels of the coarse head alone, (H, W), int64
+    coarse: np.ndarray  # labels, (H, W), int64, as subdivision_steps=0 gives them
     # Those of a rendering of the whole image, also where sliding windows have points of their own
     steps: list[StepPoints]
     labels: np.ndarray  # labels of the rendering, (H, W), int64
@@ -45,52 +46,46 @@ def explain(model: nn.Module, data: dict) -> Explanation:
     """
     model = bare_segmentor(model)
     head = model.decode_head
-    if not isinstance(head, PointRendHead):
-        raise InputError(f"A {type(head).__name__} has no points to show; use a PointRendHead.")
-    if not isinstance(head.renderer, DenseRenderer):
+    teller = head.renderer if isinstance(head, PointRendHead) else head
+    if not isinstance(teller, DenseRenderer):
         raise InputError(
-            f"A {type(head.renderer).__name__} does not tell its points; a DenseRenderer does."
+            f"A PointRendHead with a DenseRenderer tells its points, a {type(teller).__name__} has "
+            "none to show."
         )
     head.check_prediction(model.test_cfg)
     first = {key: values[:1] for key, values in data.items()}
     batch = model.data_preprocessor(first, training=False)
     inputs, samples = batch["inputs"], batch["data_samples"]
-    size = tuple(inputs.shape[-2:])
+    size, align_corners = tuple(inputs.shape[-2:]), model.align_corners
 
     features = model.extract_feat(inputs)
-    coarse = logits = head.coarse_logits(features, size)
-    steps = []
-    for logits, index in head.renderer.steps(
-        coarse, head.fine_features(features), head.point_head, size
-    ):
+    fine, coarse = head.fine_features(features), head.coarse_logits(features, size)
+    logits, steps = coarse, []
+    for logits, index in head.renderer.steps(coarse, fine, head.point_head, size):
         grid = tuple(logits.shape[-2:])
-        coords = cell_coords(index[0], grid, model.align_corners)
-        steps.append(StepPoints(grid, _image_points(coords, size, samples[0], model.align_corners)))
+        coords = cell_coords(index[0], grid, align_corners)
+        steps.append(StepPoints(grid, _image_points(coords, size, samples[0], align_corners)))
     if model.test_cfg.get("mode", "whole") == "slide":
         # what predicts are the windows; the steps of all of them have no place in one picture
-        logits = model.slide_inference(inputs, [sample.metainfo for sample in samples])
-    return Explanation(
-        coarse=_labels(model, coarse, size, samples),
-        steps=steps,
-        labels=_labels(model, logits, size, samples),
-    )
+        metas = [sample.metainfo for sample in samples]
+        no_steps = DenseRenderer(subdivision_steps=0, align_corners=align_corners)
+        with patch.object(head, "renderer", no_steps):
+            coarse = model.slide_inference(inputs, metas)
+        logits = model.slide_inference(inputs, metas)
 
+    def labels(logits: Tensor) -> np.ndarray:
+        (sample,) = model.postprocess_result(resize(logits, size, align_corners), samples)
+        return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
 
-def _labels(
-    model: nn.Module, logits: Tensor, size: tuple[int, int], data_samples: list
-) -> np.ndarray:
-    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=model.align_corners)
-    sample = model.postprocess_result(logits, data_samples)[0]
-    return sample.pred_sem_seg.data.squeeze(0).long().cpu().numpy()
+    return Explanation(labels(coarse), steps, labels(logits))
 
 
 def _image_points(
     coords: Tensor, size: tuple[int, int], sample: SegDataSample, align_corners: bool
 ) -> np.ndarray:
     """Points on the padded network input, in pixels of the original image."""
-    meta = sample.metainfo
-    window = unpadded(meta, size)
-    (height, width), (ori_height, ori_width) = meta["img_shape"][:2], meta["ori_shape"][:2]
+    window = unpadded(sample.metainfo, size)
+    (height, width), (ori_height, ori_width) = sample.img_shape[:2], sample.ori_shape[:2]
     extent = np.array([size[1], size[0]])
     xy = coords.cpu().numpy()
     xy = xy * (extent - 1) + 0.5 if align_corners else xy * extent

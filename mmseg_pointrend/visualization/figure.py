@@ -32,7 +32,7 @@ def explain_figure(
     """Draw how a prediction came about.
 
     The upper row shows the image, the truth if there is one, the labels of the coarse head, the
-    final ones, and the points of each step over the image; the lower row, zoomed, the window that
+    final ones, and the points of each step over the image; the lower row, zoomed, the square that
     the rendering changed most.
 
     Args:
@@ -54,11 +54,12 @@ def explain_figure(
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, columns, squeeze=False)
 
-    x, y, side = most_changed_window(explanation.coarse, explanation.labels)
+    side = max(1, round(ZOOM_SHARE * min(image.shape[:2])))
+    top, left = heaviest_window(explanation.coarse != explanation.labels, (side, side))
     for (name, picture), whole, zoomed in zip(pictures.items(), upper, lower, strict=False):
         _show(whole, picture, name)
-        whole.add_patch(Rectangle((x, y), side, side, fill=False, ec=ZOOM_COLOR, lw=1.2))
-        _show(zoomed, picture[y : y + side, x : x + side], f"{name}, zoomed")
+        whole.add_patch(Rectangle((left, top), side, side, fill=False, ec=ZOOM_COLOR, lw=1.2))
+        _show(zoomed, picture[top : top + side, left : left + side], f"{name}, zoomed")
     for number, step in enumerate(explanation.steps):
         axes = upper[len(pictures) + number]
         height, width = step.grid
@@ -75,13 +76,14 @@ def figure_to_image(figure: Figure) -> np.ndarray:
     return cv2.cvtColor(np.asarray(figure.canvas.buffer_rgba()), cv2.COLOR_RGBA2BGR)
 
 
-def most_changed_window(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int]:
-    """The square in which two label maps, (H, W), differ most: its left, its top and its side."""
-    side = max(1, round(ZOOM_SHARE * min(before.shape)))
-    total = cv2.integral((before != after).astype(np.uint8))
-    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
-    y, x = np.unravel_index(np.argmax(sums), sums.shape)
-    return int(x), int(y), side
+def heaviest_window(weight: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """Top and left of the window of ``size`` = (height, width) with the largest sum of weights."""
+    height, width = size
+    total = cv2.integral(weight.astype(np.float32))
+    rows = total[height:] - total[:-height]
+    sums = rows[:, width:] - rows[:, :-width]
+    top, left = np.unravel_index(sums.argmax(), sums.shape)
+    return int(top), int(left)
 
 
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:

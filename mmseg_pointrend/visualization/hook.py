@@ -4,11 +4,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..errors import InputError
+from ..inference.image_pipeline import loads_bgr
 from ..inference.images import as_picture
 from .explanation import explain
 from .figure import explain_figure, figure_to_image
@@ -42,25 +44,25 @@ class PointVisualizationHook(Hook):
         """Draw the first image of this batch if it is its turn."""
         if batch_idx % self.interval:
             return
-        sample = outputs[0]
+        sample, dataset = outputs[0], runner.val_dataloader.dataset
         try:
-            figure = self._figure(runner, data_batch, sample)
+            picture = input_picture(data_batch, dataset, sample.ori_shape[:2])
+            truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
+            explanation = explain(runner.model, data_batch)
+            figure = explain_figure(picture, explanation, dataset.metainfo["palette"], truth)
             # MLflow's and other backends store a picture under its name, by its suffix.
             name = f"points_{Path(sample.img_path).stem}.png"
-            runner.visualizer.add_image(name, figure, step=runner.iter)
+            runner.visualizer.add_image(name, figure_to_image(figure)[..., ::-1], runner.iter)
         except Exception as error:  # of the model, Matplotlib or a backend
             reason = " ".join(str(error).split()) or type(error).__name__
             runner.logger.warning(f"No picture of the points of {sample.img_path}: {reason}")
 
-    def _figure(self, runner: Runner, data_batch: dict, sample) -> np.ndarray:
-        """The figure as an RGB image, (H, W, 3), uint8."""
-        dataset = runner.val_dataloader.dataset
-        steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
-        is_bgr = all(getattr(step, "imdecode_backend", None) != "tifffile" for step in steps)
-        # What the model sees, since only the pipeline can read every kind of file.
-        bands = data_batch["inputs"][0].permute(1, 2, 0).cpu().numpy()
-        picture = cv2.resize(as_picture(bands, is_bgr), sample.ori_shape[1::-1])
-        truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy() if "gt_sem_seg" in sample else None
-        explanation = explain(runner.model, data_batch)
-        figure = explain_figure(picture, explanation, dataset.metainfo["palette"], truth)
-        return figure_to_image(figure)[..., ::-1]
+
+def input_picture(data: dict, dataset: BaseDataset, size: tuple[int, int]) -> np.ndarray:
+    """BGR picture, (H, W, 3), uint8, of ``size`` = (H, W), of the first image of a batch.
+
+    It is taken from the batch, since only the pipeline can read every kind of file.
+    """
+    steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
+    bands = data["inputs"][0].permute(1, 2, 0).cpu().numpy()
+    return cv2.resize(as_picture(bands, loads_bgr(steps)), size[::-1])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmseg_pointrend.checkpoints.fitting import check_weights, load_weights, read_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout, head_layout, to_own_layout
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.visualization import explain
+from mmseg_pointrend.visualization.explanation import explain
 
 ModelCfg = Callable[..., ConfigDict]
 RunTool = Callable[..., None]

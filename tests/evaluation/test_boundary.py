@@ -7,12 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmseg_pointrend.evaluation.boundary import (
-    count_overlap,
-    dilation_in_pixels,
-    near_image_border,
-    near_other_label,
-)
+from mmseg_pointrend.evaluation.boundary_iou_metric import count_overlap, near_other_label
 
 
 @st.composite
@@ -64,10 +59,9 @@ def test_near_other_label_equals_distance_transform(labels, distance):
 @settings(max_examples=150, deadline=None)
 @given(label_maps(), st.integers(1, 30))
 def test_contour_with_border_equals_erosion(labels, distance):
-    tensor = torch.from_numpy(labels)
-    near = near_other_label(tensor, distance) | near_image_border(tensor, distance)
+    near = near_other_label(torch.from_numpy(labels), distance, with_border=True)
     expected = near_contour_by_erosion(labels, distance)
-    np.testing.assert_array_equal((near & (tensor > 0)).numpy(), expected)
+    np.testing.assert_array_equal(near.numpy(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
@@ -90,21 +84,6 @@ def test_corners_touch():
         [True, True, False],
         [False, False, False],
     ]
-
-
-def test_border_is_a_frame_of_the_width_asked_for():
-    near = near_image_border(torch.zeros(5, 6), 2)
-    assert near.logical_not().nonzero().tolist() == [[2, 2], [2, 3]]
-    assert near_image_border(torch.zeros(5, 6), 3).all()
-    assert near_image_border(torch.zeros(5, 6), 100).all()
-
-
-@pytest.mark.parametrize(
-    ("size", "ratio", "distance"),
-    [((1024, 2048), 0.005, 11), ((360, 480), 0.005, 3), ((8, 8), 0.005, 1), ((30, 40), 0.05, 2)],
-)
-def test_dilation_in_pixels(size, ratio, distance):
-    assert dilation_in_pixels(size, ratio) == distance
 
 
 def test_count_overlap_by_hand():

@@ -45,8 +45,8 @@ def test_the_graph_is_what_predict_does(tmp_path: Path, overrides: dict) -> None
     with_logits = PixelGraph(model.model, logits=True).eval()
     for size in SIZES:
         image = picture(*size)
-        expected = model.segment_batch([image])[0].labels
-        (both,) = model.segment_batch([image], logits=True)
+        expected = model.segment_batch([model.load(image)])[0].labels
+        (both,) = model.segment_batch([model.load(image)], logits=True)
         np.testing.assert_array_equal(both.labels, expected)
         with torch.no_grad():
             logits = with_logits(pixels(image))[1][0].numpy()
@@ -70,7 +70,7 @@ def test_the_graph_resizes_as_the_pipeline_does(
     with torch.no_grad():
         labels = graph(pixels(image))[0].numpy()
     # OpenCV rounds the weights of its interpolation, so that a few gray values differ by one.
-    assert (labels == model.segment_batch([image])[0].labels).mean() > 0.95
+    assert (labels == model.segment_batch([model.load(image)])[0].labels).mean() > 0.95
     expected = TRANSFORMS.build(step)(dict(img=image))["img"]
     given = resize_of(cfg).resized(pixels(image).float())
     assert (given - pixels(expected)).abs().max() <= 1

@@ -10,8 +10,8 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
 from mmseg_pointrend.errors import InputError
-from mmseg_pointrend.export import Exported
 from mmseg_pointrend.export.graph import PixelGraph
+from mmseg_pointrend.export.onnx_file import Exported
 from mmseg_pointrend.export.trace import MAX_TOPK, split_topk, symbolic_sizes, trace
 from mmseg_pointrend.rendering.subdivision import Subdivision
 

@@ -15,14 +15,6 @@ from .examples import holds_for
 DataSet = tuple[list[tuple[np.ndarray, np.ndarray]], int, int]
 
 
-@holds_for(150, data_sets(), st.integers(1, 60))
-def test_counts_are_those_of_one_class_at_a_time(data_set: DataSet, dilation: int) -> None:
-    pairs, num_classes, ignore_index = data_set
-    assert_equals_one_class_at_a_time(
-        pairs, num_classes, [dilation] * len(pairs), ignore_index, dilation=dilation
-    )
-
-
 @holds_for(100, data_sets(), st.floats(0.0001, 1))
 def test_counts_with_a_share_of_the_diagonal(data_set: DataSet, ratio: float) -> None:
     pairs, num_classes, ignore_index = data_set

@@ -47,7 +47,7 @@ from mmseg_pointrend.inference.onnx_model import OnnxModel
 
 image = np.zeros((4, 5, 3), dtype=np.uint8)
 image[..., 0] = 255
-assert (OnnxModel(sys.argv[1]).segment_batch([image])[0].labels == 2).all()
+assert (OnnxModel(sys.argv[1]).run(image[None].transpose(0, 3, 1, 2)[:, ::-1])[0] == 2).all()
 assert (PointRendInferencer(sys.argv[1]).segment(image) == 2).all()
 assert not hasattr(mmseg_pointrend, "__wrapped__")
 try:
@@ -125,7 +125,9 @@ def test_gives_each_image_its_own_labels_and_logits(write_model: Callable[..., P
 
 
 def test_gives_no_logits_unless_asked(write_model: Callable[..., Path]) -> None:
-    (result,) = OnnxModel(write_model(), device="cpu").segment_batch(random_images((4, 5)))
+    (result,) = PointRendInferencer(write_model(), device="cpu").segment_batch(
+        random_images((4, 5))
+    )
     assert result.logits is None
     assert PointRendInferencer(write_model()).segment_batch([]) == []
 
@@ -134,7 +136,7 @@ def test_serves_several_threads(write_model: Callable[..., Path]) -> None:
     model = OnnxModel(write_model(), threads=1)
     images = random_images(*[(20 + k, 30) for k in range(20)])
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda image: model.segment_batch([image])[0], images))
+        results = list(pool.map(lambda image: model.segment_batch([model.load(image)])[0], images))
     for image, result in zip(images, results, strict=True):
         np.testing.assert_array_equal(result.labels, image[..., ::-1].argmax(axis=2))
 
@@ -167,7 +169,7 @@ def test_refuses_a_missing_file(tmp_path: Path) -> None:
 
 def test_refuses_logits_that_it_has_not(write_model: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="--logits"):
-        OnnxModel(write_model(logits=False)).segment_batch(random_images((4, 5)), logits=True)
+        PointRendInferencer(write_model(logits=False))(random_images((4, 5)), logits=True)
 
 
 @pytest.mark.parametrize(

@@ -152,16 +152,14 @@ def test_outputs_that_collide_or_overwrite_an_input_are_refused(
     inferencer: PointRendInferencer, folder: Path, tmp_path: Path
 ) -> None:
     before = (folder / "a.png").read_bytes()
-    with pytest.raises(InputError, match="would be overwritten"):
+    with pytest.raises(InputError, match="which is an input"):
         predict_files(inferencer, [str(folder)], folder)
-    with pytest.raises(InputError, match="would be overwritten"):
+    with pytest.raises(InputError, match="which is an input"):
         predict_files(inferencer, [str(folder / "a.png")], folder / "sub" / "..")
     assert (folder / "a.png").read_bytes() == before
     pair = [str(folder / "a.png"), str(folder / "sub")]
-    with pytest.raises(InputError, match="would both be written") as error:
+    with pytest.raises(InputError, match=r"sub/a\.png would be written to .*out/a\.png, which"):
         predict_files(inferencer, pair, tmp_path / "out")
-    assert pair[0] in str(error.value)
-    assert pair[1] in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -201,24 +199,6 @@ RESIZES = [
 ]
 
 
-def test_windows_of_narrow_images_are_refused_too(
-    tiny_config: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    """They are no squares, and a pipeline may resize them where it leaves squares alone."""
-    cfg = Config.fromfile(tiny_config)
-    resize = dict(type="Resize", scale=(128, 64), keep_ratio=True)
-    cfg.test_dataloader.dataset.pipeline.insert(1, resize)
-    inferencer = PointRendInferencer(cfg, checkpoint, device="cpu")
-    assert cfg.model.type == "EncoderDecoder"  # the caller's config is the caller's
-    for name, size in {"narrow": (32, 100), "small": (32, 50), "large": (70, 100)}.items():
-        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
-    inputs = [str(tmp_path / "*.png")]
-    (failure,) = predict_files(inferencer, inputs, tmp_path / "out", tiling=Tiling(64, 16))
-    assert "narrow.png" in failure
-    assert "resizes windows of 64x32 to 128x64 pixels; choose" in failure
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["large.tif", "small.tif"]
-
-
 @pytest.mark.parametrize(("resize", "advice"), RESIZES)
 def test_windows_that_the_pipeline_resizes_are_refused(
     resize: dict, advice: str, tiny_config: Path, checkpoint: Path, folder: Path, tmp_path: Path
@@ -226,6 +206,7 @@ def test_windows_that_the_pipeline_resizes_are_refused(
     cfg = Config.fromfile(tiny_config)
     cfg.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", **resize))
     inferencer = PointRendInferencer(cfg, checkpoint, device="cpu")
+    assert cfg.model.type == "EncoderDecoder"  # the caller's config is the caller's
     with pytest.raises(InputError) as error:
         predict_files(inferencer, [str(folder)], tmp_path / "out", tiling=Tiling(64, 16))
     assert advice in str(error.value)

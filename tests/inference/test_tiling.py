@@ -34,17 +34,17 @@ def tilings(draw: st.DrawFn) -> Tiling:
 def test_windows_cover_an_axis_once_and_keep_half_the_overlap_away(
     tiling: Tiling, length: int
 ) -> None:
-    spans = tiling.spans(length)
-    kept = [span.start + k for span in spans for k in range(span.kept.start, span.kept.stop)]
-    assert kept == list(range(length))
-    for number, span in enumerate(spans):
-        assert 0 <= span.start < span.stop <= length
-        assert span.stop - span.start == min(tiling.tile, length)
-        assert span.start + span.kept.start == number * tiling.kept((length, 1))[0]
+    seen = []
+    for number, (window, kept) in enumerate(tiling.spans(length)):
+        assert 0 <= window.start < window.stop <= length
+        assert window.stop - window.start == min(tiling.tile, length)
+        assert window.start + kept.start == number * tiling.kept((length, 1))[0]
+        seen += range(window.start + kept.start, window.start + kept.stop)
         # at the image's own edges there is nothing to drop
-        assert span.kept.start >= (tiling.overlap // 2 if span.start else 0)
-        dropped = span.stop - span.start - span.kept.stop
-        assert dropped >= (tiling.overlap // 2 if span.stop < length else 0)
+        assert kept.start >= (tiling.overlap // 2 if window.start else 0)
+        dropped = window.stop - window.start - kept.stop
+        assert dropped >= (tiling.overlap // 2 if window.stop < length else 0)
+    assert seen == list(range(length))
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,11 @@ def test_windows_are_those_of_the_whole_image(tmp_path: Path, image: np.ndarray,
     path = FILES[name](tmp_path / name, image)
     whole, reader = read_image(path), WindowReader(path)
     assert reader.size == whole.shape[:2]
-    for top, bottom, left, right in ((0, *reader.size[:1], 0, reader.size[1]), (7, 30, 11, 40)):
-        window = reader.read(top, bottom, left, right)
+    everything = slice(0, reader.size[0]), slice(0, reader.size[1])
+    for rows, columns in (everything, (slice(7, 30), slice(11, 40))):
+        window = reader.read(rows, columns)
         assert window.dtype == np.uint8
-        np.testing.assert_array_equal(window, whole[top:bottom, left:right])
+        np.testing.assert_array_equal(window, whole[rows, columns])
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "strips.tif", "tiles.tif", "zip.tif"])
@@ -273,7 +274,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(0.8 * len(content))])
     with pytest.raises(InputError, match=name):
-        WindowReader(path).read(200, 300, 0, 400)
+        WindowReader(path).read(slice(200, 300), slice(0, 400))
 
 
 @pytest.mark.parametrize(
@@ -283,8 +284,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
         ("empty.png", "not a whole image"),
         ("text.png", "not a whole image"),
         ("folder.png", ""),
-        ("cmyk.jpg", "got cmyk"),
-        ("float.tif", "of float"),
+        ("float.tif", "got float"),
         ("dark.png", "up to 3968"),
     ],
 )
@@ -295,7 +295,6 @@ def test_what_is_no_image_of_ours_is_refused_by_name(
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "folder.png").mkdir()
-    saved(image, tmp_path / "cmyk.jpg", "CMYK")
     saved(image, tmp_path / "float.tif", "F")
     cv2.imwrite(str(tmp_path / "dark.png"), image.astype(np.uint16) * 16)
     with pytest.raises(InputError, match=reason) as error:

@@ -47,7 +47,7 @@ def make_report(tmp_path: Path, label_maps: Callable) -> Callable[..., Path]:
         folder = tmp_path / "report"
         (folder / "images").mkdir(parents=True)
         palette = np.random.default_rng(1).integers(0, 256, (len(classes), 3)).tolist()
-        scorer = Scorer(classes, BoundaryIoUMetric(dilation=2))
+        scorer = Scorer(classes, BoundaryIoUMetric(dilation_ratio=0.025))
         kept: list[Entry] = []
         for index in range(8):
             truth, maps = label_maps(index)

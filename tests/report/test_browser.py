@@ -66,7 +66,9 @@ class Report:
 
     def click(self, selector: str, index: int = 0) -> None:
         element = self.browser.find_elements("css selector", selector)[index]
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        # at once, not smoothly: on a busy machine the click would come before the element
+        script = "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})"
+        self.browser.execute_script(script, element)
         element.click()
 
     def press(self, *keys: str) -> None:

@@ -27,7 +27,7 @@ def test_iou_of_whole_images_is_that_of_the_scored_pixels() -> None:
 
 def test_boundary_iou_is_that_of_the_metric() -> None:
     truth, labels = random_maps(1)
-    metric = BoundaryIoUMetric(dilation=3)
+    metric = BoundaryIoUMetric(dilation_ratio=0.04)
     metric.dataset_meta = {"classes": CLASSES}
     sample = {
         "gt_sem_seg": {"data": torch.from_numpy(truth)[None]},

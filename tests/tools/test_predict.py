@@ -121,7 +121,6 @@ def test_exported_models_need_no_torch(photo: Path, tmp_path: Path) -> None:
         return done.stderr
 
     assert run("gone.onnx").startswith("error: gone.onnx: no such")
-    assert run("config.py", "a.pth").startswith("error: config.py: without PyTorch")
 
 
 def test_tiles_are_the_mask_of_the_whole_image_where_it_fits_one(

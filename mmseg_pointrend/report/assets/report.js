@@ -80,9 +80,6 @@ function showGallery() {
     $("img", element).src = `images/${item.stem}-crop${baseline}.jpg`;
     $("img", element).alt = `${data.names[baseline]} and ${data.names.at(-1)}, side by side`;
     showGain($(".change", element), item);
-    $(".detail", element).textContent = data.hasTruth
-      ? `${item.fixed[baseline].toFixed(2)}% of the pixels fixed, ${item.broken[baseline].toFixed(2)}% broken`
-      : "";
   }
   $("#cards").replaceChildren(...elements);
   $("#count").textContent = `${list.length} of ${cards.length} images`;
