@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmengine.visualization import Visualizer
+from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
@@ -41,6 +43,15 @@ test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(siz
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 """
+
+if "LoadImageFromNpyFile" not in TRANSFORMS:  # OpenMMLab's MMSegmentation has none
+
+    @TRANSFORMS.register_module()
+    class LoadImageFromNpyFile(LoadImageFromFile):
+        def transform(self, results: dict) -> dict:
+            image = np.load(results["img_path"])
+            size = image.shape[:2]
+            return {**results, "img": image, "img_shape": size, "ori_shape": size}
 
 
 @pytest.fixture(autouse=True)
