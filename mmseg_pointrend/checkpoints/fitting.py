@@ -52,13 +52,13 @@ def find_misfit(
         return None
     more = len(misfits) - MAX_NAMED
     listed = "; ".join([*misfits.values()][:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
-    message = f"{path} does not fit the model in {len(misfits)} weights: {listed}."
+    advice = "Use the config it was trained with."
     if is_coarse and all(map(_is_of_point_head, misfits)):
-        return (
-            f"{message} It is incomplete: a coarse model, whose point head has yet to be trained; "
-            "train it with load_from set to the checkpoint."
+        advice = (
+            "It is incomplete: a coarse model, whose point head has yet to be trained; train it "
+            "with load_from set to the checkpoint."
         )
-    return f"{message} Use the config it was trained with."
+    return f"{path} does not fit the model in {len(misfits)} weights: {listed}. {advice}"
 
 
 def check_weights(

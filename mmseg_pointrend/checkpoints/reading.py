@@ -24,10 +24,6 @@ _replaced: list[Callable] = []
 _lock = threading.RLock()
 
 
-class RefusedCheckpoint(InputError):
-    """A checkpoint that would run code, which none needs to."""
-
-
 @contextmanager
 def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     """Have ``torch.load`` read files in this block without running code that they carry.
@@ -40,8 +36,7 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
         trust (bool): Whether to run the code all the same. Defaults to False.
 
     Raises:
-        InputError: If a file is no checkpoint, or, as :class:`RefusedCheckpoint`, if it asks for
-            code to be run and is not trusted.
+        InputError: If a file is no checkpoint, or asks for code to be run and is not trusted.
     """
     token = _trust.set(trust)
     with _lock:
@@ -80,13 +75,12 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
                 checkpoint = torch.load(file, "cpu")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(checkpoint, Mapping):
-        raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
-    checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
+    if not isinstance(checkpoint, Mapping) or "state_dict" not in checkpoint:
+        checkpoint = {"state_dict": checkpoint}
     weights = checkpoint["state_dict"]
     if not isinstance(weights, Mapping) or not any(isinstance(w, Tensor) for w in weights.values()):
         raise InputError(f"{path} holds no weights; those of MMEngine lie under 'state_dict'.")
-    return checkpoint
+    return dict(checkpoint)
 
 
 def trust_mmengine_checkpoints() -> None:
@@ -111,7 +105,7 @@ def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
     except Exception as error:  # bytes that were never a pickle end in any error there is
         code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
         if code:
-            raise RefusedCheckpoint(
+            raise InputError(
                 f"{file} is refused: reading it would run {code[1]}, and a checkpoint is data. If "
                 "you trust those who made it, pass --trust-checkpoint (in Python trust=True)."
             ) from error

@@ -18,11 +18,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import nn
 
-from mmseg_pointrend.checkpoints.reading import (
-    RefusedCheckpoint,
-    checkpoints_as_data,
-    read_checkpoint,
-)
+from mmseg_pointrend.checkpoints.reading import checkpoints_as_data, read_checkpoint
 from mmseg_pointrend.errors import InputError
 
 WEIGHTS = dict(weight=torch.ones(2, 3), bias=torch.zeros(2))
@@ -177,7 +173,7 @@ def test_code_is_refused_wherever_it_comes_from(
     for load in (partial(load_checkpoint, Net()), lambda name: PretrainedInit(name)(Net())):
         with checkpoints_as_data(), pytest.raises(InputError) as error:
             load(address)
-        assert isinstance(error.value, RefusedCheckpoint) or kind == "pickle"
+        assert "is refused" in str(error.value) or kind == "pickle"
         assert "bad.pth" in str(error.value)
         assert not target.exists()
     if kind != "pickle":  # torch.load reads no plain pickles at all
@@ -191,7 +187,7 @@ def test_the_refusal_names_the_code(tmp_path: Path, zipped: bool) -> None:
     path, target = tmp_path / "model.pth", tmp_path / "touched"
     content = dict(state_dict=WEIGHTS, extra=Malicious(target))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(RefusedCheckpoint, match=rf"is refused: .*{os.mkdir.__module__}\.mkdir"):
+    with pytest.raises(InputError, match=rf"is refused: .*{os.mkdir.__module__}\.mkdir"):
         read_checkpoint(path)
     assert not target.exists()
     read_checkpoint(path, trust=True)
@@ -216,7 +212,7 @@ def test_blocks_of_several_threads_do_not_mix(tmp_path: Path, checkpoint: Path) 
     path = spoil(checkpoint, tmp_path / "bad.pth", tmp_path / "touched")
 
     def refuses() -> None:
-        with checkpoints_as_data(), pytest.raises(RefusedCheckpoint):
+        with checkpoints_as_data(), pytest.raises(InputError, match="is refused"):
             CheckpointLoader.load_checkpoint(str(path))
 
     outer, inner = checkpoints_as_data(trust=True), checkpoints_as_data()
