@@ -89,17 +89,11 @@ def classifies_masks(head: nn.Module) -> bool:
 
 
 def coarse_output(head: nn.Module, inputs: Tensor | Sequence) -> Tensor | Sequence:
-    """Run a coarse head.
+    """Run a coarse head on what the backbone (or neck) gives; returns what the head gives.
 
-    Args:
-        head (nn.Module): The head.
-        inputs (Tensor | Sequence): What the backbone (or neck) gives.
-
-    Returns:
-        Tensor | Sequence: What the head gives; logits, (B, C, h, w), of a head that classifies
-        masks: the logarithm of its class scores, each the sum over queries of softmax times
-        sigmoid, at the stride of its masks. MMSegmentation upsamples masks before the sigmoid, so
-        that labels can differ from its own.
+    A head that classifies masks gives logits, (B, C, h, w), here: the logarithm of its class
+    scores, each the sum over queries of softmax times sigmoid, at the stride of its masks.
+    MMSegmentation upsamples masks before the sigmoid, so that labels can differ from its own.
     """
     if not classifies_masks(head):
         return head(inputs)
@@ -135,10 +129,8 @@ def coarse_losses(
     batch_data_samples: list[SegDataSample],
     ignore_index: int,
 ) -> dict[str, Tensor]:
-    """Losses and accuracy of a coarse head, from its output; zeros where all labels are ignored.
-
-    There are none where the output has no gradient, as that of a frozen model.
-    """
+    """Losses and accuracy of a coarse head, from its output; zeros where all labels are ignored,
+    none where the output has no gradient, as that of a frozen model."""
     if torch.is_grad_enabled() and not logit_map(output).requires_grad:
         return {}
     if any((sample.gt_sem_seg.data != ignore_index).any() for sample in batch_data_samples):

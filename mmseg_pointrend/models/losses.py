@@ -74,7 +74,7 @@ def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[s
 
 def any_label(ignore_index: int) -> int:
     """A label that is not ignored, for losses whose value does not matter."""
-    return 0 if ignore_index != 0 else 1
+    return int(ignore_index == 0)
 
 
 def can_train_points(kind: str, out_channels: int) -> bool:
@@ -93,64 +93,44 @@ def check_losses(model: nn.Module) -> None:
     for name, head in model.named_modules():
         if isinstance(head, BaseDecodeHead) and any(p.requires_grad for p in head.parameters()):
             for loss in loss_modules(head):
-                _check_loss(loss, head, f"{name or 'decode_head'}.loss_decode")
+                problem = _problem(loss, head)
+                if problem is not None:
+                    raise InputError(f"{name or 'decode_head'}.loss_decode: {problem}.")
 
 
-def _check_loss(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
-    kind = type(loss).__name__
+def _problem(loss: nn.Module, head: BaseDecodeHead) -> str | None:
+    """What keeps a loss from training a head, and what to do; None if nothing does."""
+    kind, classes = type(loss).__name__, head.out_channels
     if hasattr(head, "point_head") and not takes(loss.forward, "ignore_index"):
-        raise InputError(
-            f"{key}: {kind} takes no ignore_index and cannot be used at points; set {key} to "
-            "another loss, such as CrossEntropyLoss."
+        return f"{kind} takes no ignore_index and cannot be used at points; use CrossEntropyLoss"
+    if classes == 1 and kind in ONE_CHANNEL_ALTERNATIVES:
+        return (
+            f"MMSegmentation's {kind} cannot train a single channel, which it takes for class 0, "
+            f"the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2"
         )
-    if head.out_channels == 1:
-        _check_one_channel(loss, key)
+    is_softmax_lovasz = isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge
+    if classes == 1 and (is_softmax_lovasz or getattr(loss, "use_sigmoid", True) is False):
+        setting = "loss_type='binary'" if is_softmax_lovasz else "use_sigmoid=True"
+        return f"{kind} applies a softmax, constant on a single channel; set {setting} in it"
     ignored = getattr(loss, "ignore_index", getattr(loss, "ignore_label", head.ignore_index))
     if ignored != head.ignore_index:
-        raise InputError(
-            f"{key}: {kind} has ignore_index={ignored}, its head has ignore_index="
-            f"{head.ignore_index}; set both to the same label."
+        return (
+            f"{kind} has ignore_index={ignored}, its head has ignore_index={head.ignore_index}; "
+            "set both to the same label"
         )
-    _check_class_weight(loss, head, key)
-    if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
-        raise InputError(
-            f"{key}: MMSegmentation's FocalLoss runs on GPUs only; train on a GPU or set "
-            "CrossEntropyLoss."
-        )
-
-
-def _check_one_channel(loss: nn.Module, key: str) -> None:
-    kind = type(loss).__name__
-    if kind in ONE_CHANNEL_ALTERNATIVES:
-        raise InputError(
-            f"{key}: MMSegmentation's {kind} cannot train a single channel, which it takes for "
-            f"class 0, the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2."
-        )
-    setting = None
-    if isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge:
-        setting = "loss_type='binary'"
-    elif getattr(loss, "use_sigmoid", True) is False:
-        setting = "use_sigmoid=True"
-    if setting is not None:
-        raise InputError(
-            f"{key}: {kind} applies a softmax, which is constant on a single channel; set {setting}"
-            " in it."
-        )
-
-
-def _check_class_weight(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
     weights = getattr(loss, "class_weight", None)
-    if weights is None:
-        return
     # Of a sigmoid it is the pos_weight: a list would broadcast along the image's width.
     is_binary = isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid
-    if is_binary and len(weights) != 1:
-        raise InputError(
-            f"{key}: class_weight must be one number, the weight of the foreground, with "
-            f"use_sigmoid=True, got {len(weights)}; set class_weight=[{float(weights[-1])}]."
+    if weights is not None and is_binary and len(weights) != 1:
+        return (
+            "class_weight must be one number, the weight of the foreground, with use_sigmoid=True, "
+            f"got {len(weights)}; set class_weight=[{float(weights[-1])}]"
         )
-    if not is_binary and len(weights) != head.out_channels:
-        raise InputError(
-            f"{key}: class_weight must have one number for each of the {head.out_channels} "
-            f"classes, got {len(weights)}."
+    if weights is not None and not is_binary and len(weights) != classes:
+        return (
+            f"class_weight must have one number for each of the {classes} classes, got "
+            f"{len(weights)}"
         )
+    if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
+        return "MMSegmentation's FocalLoss runs on GPUs only; train on one or use CrossEntropyLoss"
+    return None
