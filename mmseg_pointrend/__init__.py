@@ -42,7 +42,7 @@ else:
     from .decode_head import PointRendHead
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
-    from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
+    from .engine.precision import BFloat16OptimWrapper, TypeAndLayoutHook
     from .engine.resuming import IterationSeedHook, WholeFileBackend
     from .evaluation.boundary_iou_metric import BoundaryIoUMetric
     from .models.backbones import EfficientNetLite
@@ -61,7 +61,6 @@ else:
         "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
-        "ChannelsLastHook",
         "CheckpointCheckHook",
         "CoarseIdentityInit",
         "DataCheckHook",

@@ -108,7 +108,10 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can come out of it
-        reason = _one_line(error) or type(error).__name__
+        cause: BaseException = error
+        while isinstance(cause, ImportError) and cause.__context__:
+            cause = cause.__context__  # MMEngine's own error lists the folders of sys.path
+        reason = _one_line(cause) or type(cause).__name__
         raise InputError(f"{path} is not a valid config: {reason}") from error
     _refuse_typos(overrides or {}, cfg, path)
     try:
@@ -168,18 +171,6 @@ def set_hook(cfg: Config, kind: str, **settings: object) -> None:
     """Add a hook to ``custom_hooks`` in place, instead of any other of its type."""
     others = [hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != kind]
     cfg.custom_hooks = [*others, dict(type=kind, **settings)]
-
-
-def with_own_import(cfg: Config) -> list[str]:
-    """Names of the modules that a config imports and of this package, sorted."""
-    imports = (cfg.get("custom_imports") or {}).get("imports", [])
-    return sorted({*([imports] if isinstance(imports, str) else imports), __package__})
-
-
-def import_wherever_loaded(cfg: Config) -> None:
-    """Have a config, and so the copy in the work dir, import this package; changed in place."""
-    before = cfg.get("custom_imports") or dict(allow_failed_imports=False)
-    cfg.custom_imports = dict(before, imports=with_own_import(cfg))
 
 
 def _refuse_typos(overrides: dict, cfg: Config, path: str | Path) -> None:

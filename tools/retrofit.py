@@ -26,9 +26,6 @@ def parse_args() -> argparse.Namespace:
         "--iters", type=int, default=20000, help="iterations of training (default: 20000)"
     )
     parser.add_argument(
-        "--published", action="store_true", help="one level of features, points as in the paper"
-    )
-    parser.add_argument(
         "--no-check",
         dest="check",
         action="store_false",
@@ -47,9 +44,8 @@ def main() -> None:
             args.checkpoint,
             args.out,
             args.iters,
-            published=args.published,
-            check=args.check,
-            trust=args.trust_checkpoint,
+            args.check,
+            args.trust_checkpoint,
         )
     table = Table("in_index", "in_channels", "stride", "", title="Features of the model")
     for level in written.levels:

@@ -17,8 +17,8 @@ from ..checkpoints.reading import trust_mmengine_checkpoints
 class CheckpointCheckHook(Hook):
     """Compare a checkpoint with the model when its weights are loaded.
 
-    MMEngine loads what fits and leaves the rest as it was initialized. Since PyTorch 2.6 MMEngine
-    0.10.7 cannot read its own checkpoints; runs with this hook can.
+    MMEngine loads what fits and leaves the rest as it was initialized. Runs with this hook can read
+    checkpoints of MMEngine 0.10.7 with PyTorch 2.6 or newer.
 
     Args:
         allow_partial (bool): Whether to warn instead of refusing. Defaults to False.

@@ -1,6 +1,5 @@
 """Proof of a retrofit: one training step and one prediction of the model that its config builds."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -67,11 +66,10 @@ def prove(config: Path, coarse: CoarseModel) -> float:
 
 
 def _train_step(retrofit: nn.Module, coarse: CoarseModel, generator: torch.Generator) -> None:
-    sample = _sample(coarse.crop_size)
-    labels = torch.randint(retrofit.num_classes, (1, *coarse.crop_size), generator=generator)
-    sample.gt_sem_seg = PixelData(data=labels)
     image = _random_image((coarse.in_channels, *coarse.crop_size), generator)
-    data = dict(inputs=[image], data_samples=[sample])
+    labels = torch.randint(retrofit.num_classes, (1, *coarse.crop_size), generator=generator)
+    data = _batch(image)
+    data["data_samples"][0].gt_sem_seg = PixelData(data=labels)
     data = retrofit.train().data_preprocessor(data, True)
     loss, _ = retrofit.parse_losses(retrofit(**data, mode="loss"))
     if not loss.isfinite():
@@ -87,16 +85,16 @@ def _train_step(retrofit: nn.Module, coarse: CoarseModel, generator: torch.Gener
 
 @torch.no_grad()
 def _predict(model: nn.Module, image: Tensor) -> Tensor:
-    data = dict(inputs=[image], data_samples=[_sample(image.shape[-2:])])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # SegNeXt's head starts from random numbers in prediction too
-        (result,) = model.eval().test_step(data)
+        (result,) = model.eval().test_step(_batch(image))
     return result.pred_sem_seg.data
 
 
-def _sample(size: Sequence[int]) -> SegDataSample:
-    size = tuple(size)
-    return SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
+def _batch(image: Tensor) -> dict[str, list]:
+    size = tuple(image.shape[-2:])
+    meta = dict(ori_shape=size, img_shape=size, pad_shape=size)
+    return dict(inputs=[image], data_samples=[SegDataSample(metainfo=meta)])
 
 
 def _random_image(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:

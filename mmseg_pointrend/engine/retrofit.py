@@ -1,12 +1,9 @@
 """Putting a point head on a trained model: which features it reads, and the config that does it."""
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from mmengine.logging import print_log
 
 from ..checkpoints.fitting import load_weights
 from ..checkpoints.reading import checkpoints_as_data
@@ -14,7 +11,7 @@ from ..errors import InputError
 from ..files import replacing
 from .coarse_model import CoarseModel, Level, read_coarse_model
 from .proof import prove
-from .retrofit_text import HEADER, Features, retrofit_text
+from .retrofit_text import HEADER, retrofit_text
 
 COARSEST_STRIDE = 16  # of the levels that the point head reads
 # The stride of the fine features in the paper; a model without it gets a branch on the image.
@@ -37,7 +34,6 @@ def write_recipe(
     checkpoint: str | Path,
     target: str | Path,
     iters: int = 20000,
-    published: bool = False,
     check: bool = True,
     trust: bool = False,
 ) -> Retrofit:
@@ -47,9 +43,7 @@ def write_recipe(
         config (str | Path): Config that the model was trained with.
         checkpoint (str | Path): Its checkpoint, a file or an address.
         target (str | Path): Config file to write.
-        iters (int): Iterations to train the point head for. Defaults to 20000.
-        published (bool): Whether the point head reads one level and trains as in the paper instead
-            of reading several levels, their neighborhoods and more points. Defaults to False.
+        iters (int): Iterations to train the point head for, at least 2. Defaults to 20000.
         check (bool): Whether to train a step and to predict before the file is written, see
             :func:`~mmseg_pointrend.engine.proof.prove`. Defaults to True.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
@@ -59,39 +53,28 @@ def write_recipe(
             those of a model that PointRend cannot be put on, if ``target`` is no name for a new
             config, or if the check fails.
     """
+    config, target, source = Path(config), Path(target), str(checkpoint)
     if iters < 2:
         raise InputError(f"iters must be at least 2, got {iters}.")
-    config, target = Path(config), Path(target)
-    source = str(checkpoint)
+    if target.suffix != ".py":
+        raise InputError(f"{target}: a config is a Python file; give it the suffix .py.")
+    if target.is_file() and not target.read_bytes().startswith(HEADER.encode()):
+        raise InputError(f"{target} exists and was not written by this tool; choose another --out.")
     if "://" not in source:
         source = Path(source).expanduser().resolve().as_posix()
-    _check_target(target, (config, Path(source)))
     with checkpoints_as_data(trust):
         coarse = read_coarse_model(config)
     load_weights(coarse.network, source, trust=trust)
-    return write_config(coarse, source, target, iters, published, check)
+    return write_config(coarse, source, target, iters, check)
 
 
 def write_config(
-    coarse: CoarseModel,
-    checkpoint: str,
-    target: Path,
-    iters: int = 20000,
-    published: bool = False,
-    check: bool = True,
+    coarse: CoarseModel, checkpoint: str, target: Path, iters: int = 20000, check: bool = True
 ) -> Retrofit:
     """Write the config of a PointRend model on top of a model; see :func:`write_recipe`."""
-    chosen = choose_levels(coarse, published)
-    is_coarse = chosen[0].stride > FINE_STRIDE
-    if is_coarse and published:
-        print_log(
-            f"The finest level that the point head reads has stride {chosen[0].stride}, too coarse "
-            "for sharp boundaries; without --published it reads levels of stride 2 and 4 as well.",
-            logger="current",
-            level=logging.WARNING,
-        )
-    features = Features(chosen, published, reads_image=is_coarse and not published)
-    text = retrofit_text(coarse, features, checkpoint, target, iters)
+    chosen = choose_levels(coarse.levels)
+    reads_image = chosen[0].stride > FINE_STRIDE
+    text = retrofit_text(coarse, chosen, reads_image, checkpoint, target, iters)
     differing = None
     with replacing(target) as partial:
         partial.write_text(text)
@@ -100,36 +83,16 @@ def write_config(
                 trial.write(text)
                 trial.flush()
                 differing = prove(Path(trial.name), coarse)
-    return Retrofit(coarse.levels, chosen, features.reads_image, differing)
+    return Retrofit(coarse.levels, chosen, reads_image, differing)
 
 
-def choose_levels(coarse: CoarseModel, published: bool = False) -> list[Level]:
+def choose_levels(levels: Sequence[Level]) -> list[Level]:
     """Choose the levels that the point head reads, finest first.
 
     Of the levels of one stride it reads the first: what the deeper ones know is in the coarse
     logits. Those coarser than ``COARSEST_STRIDE`` are left out unless there is no other.
-
-    Args:
-        coarse (CoarseModel): The model.
-        published (bool): Whether to choose a single level: the coarsest with the paper's stride of
-            4 or finer, if not coarser than the logits; the finest if there is none. Defaults to
-            False.
     """
-    if published:
-        limit = min(FINE_STRIDE, coarse.stride)
-        fine = [level for level in coarse.levels if level.stride <= limit]
-        if fine:
-            return [max(fine, key=lambda level: level.stride)]
-        return [min(coarse.levels, key=lambda level: level.stride)]
-    first = {level.stride: level for level in reversed(coarse.levels)}
-    levels = [first[stride] for stride in sorted(first)]
-    return [level for level in levels if level.stride <= COARSEST_STRIDE] or levels[:1]
-
-
-def _check_target(target: Path, sources: Sequence[Path]) -> None:
-    if target.suffix != ".py":
-        raise InputError(f"{target}: a config is a Python file; give it the suffix .py.")
-    if target.resolve() in [source.resolve() for source in sources]:
-        raise InputError(f"{target} is an input and would be overwritten; choose another --out.")
-    if target.is_file() and not target.read_bytes().startswith(HEADER.encode()):
-        raise InputError(f"{target} exists and was not written by this tool; choose another --out.")
+    first = {level.stride: level for level in reversed(levels)}
+    finest_first = [first[stride] for stride in sorted(first)]
+    fine = [level for level in finest_first if level.stride <= COARSEST_STRIDE]
+    return fine or finest_first[:1]

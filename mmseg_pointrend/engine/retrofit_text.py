@@ -4,12 +4,11 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.logging import print_log
 from mmseg.models import SegDataPreProcessor
 
-from ..config import parts, type_name, with_own_import
+from ..config import parts, type_name
 from ..models.image_branch import ImageBranch
 from ..models.losses import can_train_points
 from ..points import stride16_cells
@@ -22,6 +21,8 @@ NEIGHBORHOOD_STRIDE = 4  # levels up to this stride are read in neighborhoods of
 # Test images are padded to whole cells of the coarsest maps, of stride 32 in most backbones.
 SIZE_DIVISOR = 32
 SIZE_DIVISORS = {"DDRNet": 64, "PIDNet": 64}
+# Settings of a trained model that its retrofit leaves out or has in its own place.
+REPLACED = {"type", "decode_head", "auxiliary_head", "num_stages", "pretrained"}
 # Settings of PointRendHead that it takes from the trained head, and their defaults.
 HEAD_DEFAULTS = dict(threshold=None, ignore_index=255, align_corners=False)
 # A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
@@ -34,6 +35,8 @@ _base_ = "{base}"
 custom_imports = dict(imports={imports}, allow_failed_imports=False)
 load_from = "{checkpoint}"
 model = dict(
+    _delete_=True,
+    type="RetrofitEncoderDecoder",
 {model}    decode_head=dict(
 {head}    ),
 )
@@ -63,98 +66,89 @@ log_processor = dict(by_epoch=False)
 """
 
 
-class Features(NamedTuple):
-    """What the point head reads."""
-
-    levels: list[Level]  # of the model, finest first
-    published: bool  # one level and points as in the paper
-    reads_image: bool  # levels of stride 2 and 4 of an image branch too
-
-
 def retrofit_text(
-    coarse: CoarseModel, features: Features, checkpoint: str, target: Path, iters: int
+    coarse: CoarseModel,
+    levels: list[Level],
+    reads_image: bool,
+    checkpoint: str,
+    target: Path,
+    iters: int,
 ) -> str:
-    """The config of a retrofit; see :func:`~mmseg_pointrend.engine.retrofit.write_config`."""
+    """The config of a retrofit whose point head reads ``levels``, finest first, and with
+    ``reads_image`` an image branch; see :func:`~mmseg_pointrend.engine.retrofit.write_config`."""
     return CONFIG.format(
         header=HEADER,
         name=coarse.path.name,
         base=Path(os.path.relpath(coarse.path, target.parent)).as_posix(),
-        imports=json.dumps(with_own_import(coarse.cfg)),
+        imports=json.dumps(_imports(coarse)),
         checkpoint=checkpoint,
-        model=_lines(_model_settings(coarse, features), 4),
-        head=_lines(_head_settings(coarse, features), 8),
+        model=_lines(_model_settings(coarse, reads_image), 4),
+        head=_lines(_head_settings(coarse, levels, reads_image), 8),
         iters=iters,
         warmup=max(1, min(200, iters // 10)),
         interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
     )
 
 
+def _imports(coarse: CoarseModel) -> list[str]:
+    imports = (coarse.cfg.get("custom_imports") or {}).get("imports", [])
+    return sorted({*([imports] if isinstance(imports, str) else imports), "mmseg_pointrend"})
+
+
 def _lines(settings: dict[str, str], indent: int) -> str:
     return "".join(f"{' ' * indent}{key}={value},\n" for key, value in settings.items())
 
 
-def _model_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
+def _model_settings(coarse: CoarseModel, reads_image: bool) -> dict[str, str]:
     """Settings of the model but for its decode head, as Python."""
     model = coarse.cfg.model
-    changed = {}
+    changes = {}
     padding = (model.get("data_preprocessor") or {}).get("test_cfg") or {}
     takes_padding = isinstance(coarse.network.data_preprocessor, SegDataPreProcessor)
     if takes_padding and coarse.takes_any_size and not {"size", "size_divisor"} & set(padding):
         divisor = SIZE_DIVISORS.get(type_name(model.backbone), SIZE_DIVISOR)
-        changed["data_preprocessor"] = f"test_cfg=dict(size_divisor={divisor})"
-    if features.reads_image:
+        changes["data_preprocessor"] = f"test_cfg=dict(size_divisor={divisor})"
+    if reads_image:
         for part in ("backbone", "neck") if model.get("neck") else ("backbone",):
-            changed[part] = f'type="WithImage", of=_base_.model.{part}.type'
-    settings = {"type": '"RetrofitEncoderDecoder"'}
-    if isinstance(model.decode_head, list):  # all but num_stages, which only cascades take
-        settings = {"_delete_": "True", **settings}
-        dropped = {"type", "num_stages", "decode_head", "auxiliary_head", "pretrained"}
-        settings.update({key: f"_base_.model.{key}" for key in model if key not in dropped})
-        changed = {key: f"_base_.model.{key}, {value}" for key, value in changed.items()}
-    elif model.get("auxiliary_head"):
-        settings["auxiliary_head"] = "None"
-    return {**settings, **{key: f"dict({value})" for key, value in changed.items()}}
+            changes[part] = f'type="WithImage", of=_base_.model.{part}.type'
+    settings = {key: f"_base_.model.{key}" for key in model if key not in REPLACED}
+    for key, change in changes.items():
+        settings[key] = f"dict({settings[key]}, {change})"
+    return settings
 
 
-def _head_settings(coarse: CoarseModel, features: Features) -> dict[str, str]:
+def _head_settings(coarse: CoarseModel, levels: list[Level], reads_image: bool) -> dict[str, str]:
     """Settings of the PointRendHead, as Python."""
-    levels, published, reads_image = features
-    channels, indices = [level.channels for level in levels], [level.index for level in levels]
-    is_cascade = isinstance(coarse.cfg.model.decode_head, list)
-    built = coarse.network.decode_head
-    built = built[-1] if is_cascade else built
-    standardize = "" if published else "standardize=True, "
+    head, built = coarse.cfg.model.decode_head, coarse.network.decode_head
+    if isinstance(head, list):
+        built = built[-1]
+    neighborhoods = [3 if level.stride <= NEIGHBORHOOD_STRIDE else 1 for level in levels]
+    points = POINTS_PER_CELL * stride16_cells(coarse.crop_size)
+    # Logits of the image's size are refined one step beyond it, at half-pixel spacing.
+    steps = "subdivision_steps=1, " if coarse.stride == 1 else ""
     settings = {
-        **({} if is_cascade else {"_delete_": "True"}),
         "type": '"PointRendHead"',
         "coarse_head": "_base_.model.decode_head",
-        "in_channels": str(channels[0] if published else channels),
-        "in_index": str(indices[0] if published else indices),
+        "in_channels": str([level.channels for level in levels]),
+        "in_index": str([level.index for level in levels]),
         "channels": "256",
-        "point_head": f'dict({standardize}init_cfg=dict(type="CoarseIdentity"))',
+        "point_head": 'dict(standardize=True, init_cfg=dict(type="CoarseIdentity"))',
     }
     if reads_image:
         image = f"in_channels={coarse.in_channels}" if coarse.in_channels != 3 else ""
         settings["image_branch"] = f"dict({image})"
-    points = 8192
-    if not published:
-        near = [3 if level.stride <= NEIGHBORHOOD_STRIDE else 1 for level in levels]
-        near = [3] * (len(ImageBranch().channels) if reads_image else 0) + near
-        points = POINTS_PER_CELL * stride16_cells(coarse.crop_size)
-        settings["point_features"] = f"dict(neighborhood={near})"
-        settings["point_sampler"] = (
-            f'dict(num_points={points}, boundary_ratio={BOUNDARY_RATIO}, padding_mode="border")'
-        )
-    # Logits of the image's size are refined one step beyond it, at half-pixel spacing.
-    steps = "subdivision_steps=1, " if coarse.stride == 1 else ""
-    if steps or not published:
-        settings["renderer"] = f"dict({steps}subdivision_num_points={points})"
-    settings["num_classes"] = str(built.num_classes)
-    defaults = {"out_channels": built.num_classes, **HEAD_DEFAULTS}
-    for key, default in defaults.items():
+        neighborhoods = [3] * len(ImageBranch().channels) + neighborhoods
+    settings |= {
+        "point_features": f"dict(neighborhood={neighborhoods})",
+        "point_sampler": f"dict(num_points={points}, boundary_ratio={BOUNDARY_RATIO}, "
+        'padding_mode="border")',
+        "renderer": f"dict({steps}subdivision_num_points={points})",
+        "num_classes": str(built.num_classes),
+    }
+    for key, default in {"out_channels": built.num_classes, **HEAD_DEFAULTS}.items():
         if getattr(built, key, default) != default:
             settings[key] = str(getattr(built, key))
-    settings["loss_decode"] = _losses(coarse.cfg.model.decode_head, built.out_channels)
+    settings["loss_decode"] = _losses(head, built.out_channels)
     return settings
 
 
@@ -170,10 +164,9 @@ def _losses(head: dict | list, out_channels: int) -> str:
     if names and len(fitting) == len(names):
         return f"{path}.loss_decode"
     if names:
-        rest = " and ".join(names[index] for index in fitting) or "CrossEntropyLoss"
         others = ", ".join(name for i, name in enumerate(names) if i not in fitting)
         print_log(
-            f"{others} cannot train the point head, which gets {rest} alone.",
+            f"Losses that cannot train the point head are left out of it: {others}.",
             logger="current",
             level=logging.WARNING,
         )

@@ -1,10 +1,6 @@
 """Testing a trained model."""
 
-from collections import Counter
-from pathlib import Path
-
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
@@ -12,7 +8,7 @@ from mmseg.evaluation import IoUMetric
 
 from ..checkpoints.fitting import bare_segmentor, check_weights
 from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
-from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
+from ..config import misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
@@ -36,23 +32,10 @@ def run_test(
     trust: bool = False,
     report: Hook | None = None,
 ) -> dict[str, float]:
-    """Score a checkpoint on the test set of a config, with the options of ``tools/test.py``.
+    """Score a checkpoint on the test set of a config, changed in place, and return the metrics.
 
-    Args:
-        cfg (Config): Config of the model and its data; changed in place.
-        checkpoint (str): Checkpoint file.
-        out (str, optional): Folder for the predicted label maps.
-        show_dir (str, optional): Folder for images painted with prediction and truth.
-        tta (bool): Average predictions over the config's ``tta_pipeline``.
-        logits (bool): Keep the config's own segmentor where only labels are scored.
-        dtype (str): Type to predict in, 'float32' or 'bfloat16'.
-        channels_last (bool): channels_last memory format.
-        allow_partial (bool): Go on if the checkpoint lacks weights.
-        trust (bool): Run code that checkpoints carry.
-        report (Hook, optional): A :class:`~mmseg_pointrend.report.hook.ReportHook`.
-
-    Returns:
-        dict[str, float]: The metrics.
+    Options are those of ``tools/test.py``; ``report`` is a
+    :class:`~mmseg_pointrend.report.ReportHook`.
 
     Raises:
         InputError: If data, checkpoint or config do not fit.
@@ -73,7 +56,6 @@ def run_test(
         set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
     if allow_partial:
         set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
-    import_wherever_loaded(cfg)
 
     with checkpoints_as_data(trust):
         with misspelled_names():
@@ -83,7 +65,6 @@ def run_test(
         if report is not None:
             runner.register_hook(report)
         if out is not None:
-            _refuse_equal_names(loop.dataloader.dataset)
             mkdir_or_exist(out)
             next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
         log_missing_parts(runner, "test_dataloader")
@@ -107,14 +88,3 @@ def _average_augmented(cfg: Config) -> None:
         raise InputError("The config must have tta_pipeline and tta_model for --tta.")
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = dict(cfg.tta_model, module=cfg.model)
-
-
-def _refuse_equal_names(dataset: BaseDataset) -> None:
-    """Refuse images whose predictions IoUMetric would write to the same file."""
-    paths = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
-    for name, count in Counter(Path(path).stem for path in paths).items():
-        if count > 1:
-            raise InputError(
-                f"{count} images have the name {name}, by which --out names its files; test them "
-                "one after the other (test_dataloader.dataset.data_prefix) into other folders."
-            )

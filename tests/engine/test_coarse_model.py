@@ -92,11 +92,11 @@ def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
         ),
         (
             dict(type="EncoderDecoder", decode_head=dict(FCN, type="mmdet.NoHead")),
-            "the model cannot be built|needs the package mmdet",
+            "the model cannot be built|needs mmdet: No module named",
         ),
         (
             dict(type="EncoderDecoder", decode_head=dict(FCN, type="CCHead")),
-            "the model cannot be built|needs the compiled operators of mmcv",
+            "the model cannot be built",
         ),
     ],
 )
@@ -107,5 +107,5 @@ def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: P
 
 def test_missing_imports_are_named(tmp_path: Path) -> None:
     imports = dict(imports="no_such_package.models", allow_failed_imports=False)
-    with pytest.raises(InputError, match=r"my\.py needs the package no_such_package, which is not"):
+    with pytest.raises(InputError, match=r"my\.py is not .*: No module named 'no_such_package'$"):
         read(tmp_path, {}, custom_imports=imports)

@@ -48,7 +48,7 @@ def test_other_classes_than_the_data_stop_before_training(
     tiny_config: Path, tmp_path: Path
 ) -> None:
     runner = make_runner(tiny_config, tmp_path, **{"model.decode_head.num_classes": 4})
-    with pytest.raises(InputError, match=r"head has 4 classes, ShapesDataset has 6 .*=6"):
+    with pytest.raises(InputError, match=r"head has 4 classes, ShapesDataset has 6\. .*=6"):
         runner.train()
     assert runner.iter == 0
     assert not list(tmp_path.glob("*.pth"))
@@ -60,7 +60,7 @@ def test_classes_are_compared_at_every_stage(tiny_model: ModelCfg, stage: str) -
     model = MODELS.build(tiny_model())
     check(stub(model, tuple("abcdef")))
     check(stub(model, None))
-    with pytest.raises(InputError, match=r"6 classes, Images has 7 .*a, b, c, d, e, \.\.\."):
+    with pytest.raises(InputError, match=r"6 classes, Images has 7\."):
         check(stub(model, tuple("abcdefg")))
 
 
@@ -72,7 +72,7 @@ def test_one_channel_has_two_classes(tiny_model: ModelCfg) -> None:
         )
     )
     DataCheckHook().before_train(stub(model, ("no", "yes")))
-    with pytest.raises(InputError, match=r"has 2 classes, Images has 1 \(yes\)\. .*out_channels=1"):
+    with pytest.raises(InputError, match=r"has 2 classes, Images has 1\. .*out_channels=1"):
         DataCheckHook().before_train(stub(model, ("yes",)))
 
 
@@ -150,16 +150,15 @@ def test_a_bad_label_stops_training_before_the_loss_sees_it(
 def test_labels_that_vanish(labels: list[int], reduces: bool, problem: str, cause: str) -> None:
     statistics = LabelStatistics(2, 255)
     statistics.add(torch.tensor(labels), dict(reduce_zero_label=reduces))
-    assert re.search(problem, statistics.problem(("ground", "disc")))
-    assert re.search(cause, statistics.cause())
+    assert re.search(f"{problem}.*{cause}", statistics.warning(("ground", "disc")))
 
 
 def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not() -> None:
     statistics = LabelStatistics(3, 0)
     statistics.add(torch.tensor([0, 2]), {})
-    assert statistics.problem(None) == "in 1 images no pixel is of the class 1"
+    assert statistics.warning(None).startswith("in 1 images no pixel is of the class 1. ")
     statistics.add(torch.tensor([1]), {})
-    assert statistics.problem(None) is None
+    assert statistics.warning(None) is None
 
 
 @pytest.mark.parametrize("mode", ["train", "val", "test"])

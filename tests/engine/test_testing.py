@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
-from mmseg.registry import DATASETS, METRICS
+from mmseg.registry import METRICS
 
 from mmseg_pointrend import PointMLP
 from mmseg_pointrend.config import read_config
@@ -120,20 +120,6 @@ def test_a_checkpoint_that_lacks_weights_is_refused_unless_allowed(
     run_test(cfg, partial, out=str(out), allow_partial=True)
     assert sorted(path.name for path in out.iterdir()) == MASKS
     assert (out / MASKS[0]).read_bytes() != b"old"
-
-
-def test_images_of_one_name_are_refused(
-    cfg: Config, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such as the frames of videos, each in a folder of its own."""
-    monkeypatch.setattr(
-        DATASETS.get("ShapesDataset"),
-        "get_data_info",
-        lambda self, index: dict(img_path=f"shapes://{index}/frame.jpg"),
-    )
-    with pytest.raises(InputError, match="2 images have the name frame"):
-        run_test(cfg, str(checkpoint), out=str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
