@@ -42,12 +42,11 @@ else:
     from .decode_head import PointRendHead
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
-    from .engine.precision import BFloat16OptimWrapper, TypeAndLayoutHook
+    from .engine.precision import BFloat16OptimWrapper
     from .engine.resuming import IterationSeedHook, WholeFileBackend
     from .evaluation.boundary_iou_metric import BoundaryIoUMetric
     from .models.backbones import EfficientNetLite
     from .models.image_branch import ImageBranch
-    from .models.losses import BinaryDiceLoss
     from .point_features import PointFeatures
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
@@ -58,7 +57,6 @@ else:
 
     __all__ = [
         "BFloat16OptimWrapper",
-        "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
         "CheckpointCheckHook",
@@ -79,7 +77,6 @@ else:
         "RetrofitEncoderDecoder",
         "ShapesDataset",
         "SparseRenderer",
-        "TypeAndLayoutHook",
         "UncertaintyPointSampler",
         "WholeFileBackend",
         "__version__",

@@ -50,16 +50,11 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as in MMSegmentation's tools."""
     parser.add_argument(
-        "--work-dir",
-        help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)",
+        "--work-dir", help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)"
     )
     add_override_option(parser)
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
+    launchers = ["none", "pytorch", "slurm", "mpi"]
+    parser.add_argument("--launcher", choices=launchers, default="none", help="job launcher")
     # torch.distributed.launch passes one of these
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -146,14 +141,8 @@ def parts(value: dict | Sequence[dict] | None) -> Sequence[dict]:
 
 
 def build_part(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
-    """Build a part that takes some of its arguments from what it is a part of.
-
-    Args:
-        registry (Registry): Where its type is registered.
-        kind (str): Its type where ``config`` has none.
-        config (dict): Its config.
-        offered (dict[str, Any]): Arguments that it gets if it takes them and ``config`` has none.
-    """
+    """Build a part, of type ``kind`` if its config has none, with those of the ``offered``
+    arguments that it takes and its config does not have."""
     # MMEngine leaves _delete_ in what replaces nothing.
     config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
     part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]

@@ -1,6 +1,7 @@
 """Whether weights fit a model: one rule for every loader, hook and module that takes weights."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .layouts import Layout, to_own_layout
+from .layouts import to_own_layout
 from .reading import read_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
@@ -26,13 +27,13 @@ def find_misfit(
     prefix: str = "",
     fresh_point_head: bool = False,
 ) -> str | None:
-    """Find out what keeps weights from filling a model.
+    """Find out what keeps weights, in any layout, from filling a model or a part of it.
 
     Args:
         model (nn.Module): The model, a wrapper around it, or a part of it.
-        state_dict (Mapping[str, Tensor]): The weights, in any layout.
+        state_dict (Mapping[str, Tensor]): The weights.
         path (str | Path): Where they come from, for the message. Defaults to 'The checkpoint'.
-        prefix (str): What the names of the model's weights begin with. Defaults to ''.
+        prefix (str): What the names of the part's weights begin with. Defaults to ''.
         fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
             in a coarse model that is to be trained further. Defaults to False.
 
@@ -86,7 +87,7 @@ def load_weights(
 
     Args:
         model (nn.Module): The model, or a wrapper around it; changed in place.
-        path (str | Path): The checkpoint file, in any layout.
+        path (str | Path): The checkpoint, see :func:`read_checkpoint`, in any layout.
         allow_partial (bool): Whether to load what fits. Defaults to False.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
@@ -113,16 +114,7 @@ def adapt_weights(head: nn.Module, state_dict: dict[str, Tensor], prefix: str) -
     weights, layout = to_own_layout(state_dict, prefix)
     state_dict.clear()
     state_dict.update(weights)
-    if layout is None:
-        return head.misfit
-    if layout is Layout.COARSE:
-        print_log(
-            "The weights are those of a model without a point head: its decode head becomes the "
-            "coarse head; the point head starts fresh and has to be trained.",
-            logger="current",
-            level=logging.WARNING,
-        )
-    return find_misfit(head, weights, prefix=prefix)
+    return head.misfit if layout is None else find_misfit(head, weights, prefix=prefix)
 
 
 def accept_misfits(model: nn.Module) -> None:
@@ -140,9 +132,7 @@ def bare_segmentor(model: nn.Module) -> nn.Module:
 
 
 def _unwrapped(name: str) -> str:
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
+    return re.sub(r"^(module\.)+", "", name)
 
 
 def _renamed(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

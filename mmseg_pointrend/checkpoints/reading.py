@@ -53,28 +53,21 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, with its weights under ``'state_dict'``.
+    """Read a checkpoint, of MMEngine or MMCV or a bare state dict, to the CPU, with its weights
+    under ``'state_dict'``.
 
     Args:
-        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
-            address, whatever MMEngine's ``load_from`` takes.
+        path (str | Path): Its file or address, whatever MMEngine's ``load_from`` takes.
         trust (bool): Whether to run code that it may carry. Defaults to False.
 
     Raises:
         InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.
     """
-    file = Path(path).expanduser()
-    is_address = "://" in str(path)
-    if not is_address and not file.is_file():
-        raise InputError(f"{path}: no such checkpoint file.")
     try:
         with checkpoints_as_data(trust):
-            if is_address:
-                checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
-            else:
-                checkpoint = torch.load(file, "cpu")
+            checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
+        raise InputError(f"{path} cannot be read as a checkpoint ({error}).") from error
     if not isinstance(checkpoint, Mapping) or "state_dict" not in checkpoint:
         checkpoint = {"state_dict": checkpoint}
     weights = checkpoint["state_dict"]

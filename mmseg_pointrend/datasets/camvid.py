@@ -1,7 +1,6 @@
 """CamVid: street scenes with eleven classes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -32,11 +31,6 @@ class CamVidDataset(BaseSegDataset):
     """
 
     METAINFO = dict(classes=tuple(COLORS), palette=list(COLORS.values()))
-
-    def __init__(
-        self, img_suffix: str = ".jpg", seg_map_suffix: str = ".png", **kwargs: Any
-    ) -> None:
-        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:

@@ -126,11 +126,11 @@ def _check_padding(cfg: Config) -> None:
 
 def _crop_size(dataset_cfg: dict) -> tuple[int, int] | None:
     """Size of the crops that leave the training pipeline, None where something else sets it."""
-    for dataset in innermost_datasets(dataset_cfg):
-        for step in reversed([*_steps(dataset.get("pipeline") or ())]):
-            if type_name(step) == "RandomCrop":
-                crop = step.get("crop_size", ())
-                return (crop, crop) if isinstance(crop, int) else tuple(crop) or None
-            if type_name(step) in RESIZES:
-                return None
+    dataset = next(innermost_datasets(dataset_cfg))
+    for step in reversed([*_steps(dataset.get("pipeline") or ())]):
+        if type_name(step) in RESIZES:
+            return None
+        if type_name(step) == "RandomCrop":
+            crop = step.get("crop_size", ())
+            return (crop, crop) if isinstance(crop, int) else tuple(crop)
     return None

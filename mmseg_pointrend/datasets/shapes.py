@@ -33,16 +33,13 @@ class ShapesBackend(BaseStorageBackend):
         return f"shapes://{size[0]}x{size[1]}/shapes_seed{seed}_{index:06d}{kind}.png"
 
     def get(self, filepath: str) -> bytes:
-        """Draw the PNG file of a path as :meth:`path` makes it, or raise FileNotFoundError."""
-        match = self._path.fullmatch(str(filepath))
-        if match is None:
-            raise FileNotFoundError(f"no picture of shapes has the name {filepath}")
-        height, width, seed, index = map(int, match.groups()[:4])
+        """Draw the PNG file of a path as :meth:`path` makes it."""
+        *numbers, is_label = self._path.fullmatch(str(filepath)).groups()
+        height, width, seed, index = map(int, numbers)
         image, label = _png_pair(seed, index, height, width)
-        return label if match[5] else image
+        return label if is_label else image
 
     def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
-        """Refuse: a picture is no text."""
         raise NotImplementedError(f"{filepath} is a picture")
 
 

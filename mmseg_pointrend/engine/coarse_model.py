@@ -46,7 +46,6 @@ class CoarseModel(NamedTuple):
     stride: int  # of its logits
     crop_size: tuple[int, int]  # (H, W) of the training crops
     in_channels: int  # of the image
-    takes_any_size: bool  # whether it runs on images of other sizes than the crops
 
 
 def read_coarse_model(path: Path) -> CoarseModel:
@@ -63,19 +62,13 @@ def read_coarse_model(path: Path) -> CoarseModel:
     size, channels = _crop_size(cfg), getattr(next(convolutions, None), "in_channels", 3)
     with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
         features, logits = _run(network, (channels, *size))
-    takes_any_size = True
-    if (cfg.model.get("test_cfg") or {}).get("mode", "whole") == "whole":
-        try:
-            _run(network, (channels, size[0] + 32, size[1] + 32))
-        except Exception:  # whatever a model makes of an image that it was not made for
-            takes_any_size = False
     is_single = isinstance(features, Tensor)
     levels = [
         Level(-1 if is_single else index, level.shape[1], stride_of(size, level.shape[-2:]))
         for index, level in enumerate(as_levels(features))
     ]
     stride = stride_of(size, logits.shape[-2:])
-    return CoarseModel(path, cfg, network, levels, stride, size, channels, takes_any_size)
+    return CoarseModel(path, cfg, network, levels, stride, size, channels)
 
 
 def read_model_config(path: Path) -> Config:

@@ -27,8 +27,8 @@ class DataCheckHook(Hook):
     """Compare a model with its data.
 
     The number of classes and the losses are checked at the start, every label on the way. A
-    warning says which classes never occurred, with the likely cause: after 200 training images (or
-    as many as there are), after the first validation and after a test.
+    warning says which classes never occurred, with the likely cause: after 200 training images,
+    after the first validation and after a test.
 
     Raises:
         InputError: If the number of classes, a loss or a label does not fit the model, or the
@@ -39,14 +39,10 @@ class DataCheckHook(Hook):
         self._labels: dict[str, LabelStatistics] = {}
 
     def before_train(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.train_dataloader.dataset)
         check_losses(runner.model)
 
-    def before_val(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.val_dataloader.dataset)
-
-    def before_test(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.test_dataloader.dataset)
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        _check_classes(runner.model, _dataset(runner, mode))
 
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
@@ -63,23 +59,15 @@ class DataCheckHook(Hook):
         for sample in samples:
             if "gt_sem_seg" in sample:
                 labels.add(sample.gt_sem_seg.data, sample)
-        if mode == "train":
-            dataset = runner.train_dataloader.dataset
-            if labels.num_images >= min(NUM_IMAGES, len(dataset)):
-                self._report(dataset, mode)
+        if mode == "train" and labels.num_images >= NUM_IMAGES:
+            self._after_epoch(runner)
 
-    def after_val(self, runner: Runner) -> None:
-        self._report(runner.val_dataloader.dataset, "val")
-
-    def after_test(self, runner: Runner) -> None:
-        self._report(runner.test_dataloader.dataset, "test")
-
-    def _report(self, dataset: BaseDataset, mode: str) -> None:
+    def _after_epoch(self, runner: Runner, mode: str = "train") -> None:
         labels = self._labels.get(mode)
         if labels is None or labels.is_reported:
             return
         labels.is_reported = True
-        warning = labels.warning(dataset.metainfo.get("classes"))
+        warning = labels.warning(_dataset(runner, mode).metainfo.get("classes"))
         if warning is not None:
             line = f"{mode}_dataloader: {warning}"
             print_log(line, logger="current", level=logging.WARNING)
@@ -154,6 +142,10 @@ class LabelStatistics:
             f"indices, or set {shift}value_map={{{label}: CLASS}} in LoadCheckedAnnotations or "
             "model.decode_head.num_classes."
         )
+
+
+def _dataset(runner: Runner, mode: str) -> BaseDataset:
+    return getattr(runner, f"{mode}_dataloader").dataset
 
 
 def predicting_head(model: nn.Module) -> nn.Module:

@@ -6,12 +6,10 @@ from itertools import pairwise
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
 from mmseg.models.backbones import HRNet, ResNet, ResNetV1c, ResNetV1d
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
-from mmseg.registry import HOOKS, OPTIM_WRAPPERS
+from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -33,19 +31,6 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
-
-
-@HOOKS.register_module()
-class TypeAndLayoutHook(Hook):
-    """Test in another type, given by its name, and format; see :func:`set_type_and_layout`."""
-
-    def __init__(self, dtype: str = "float32", channels_last: bool = False) -> None:
-        self.dtype = getattr(torch, dtype)
-        self.channels_last = channels_last
-
-    def before_test(self, runner: Runner) -> None:
-        # After the weights are loaded: batch norms are folded and no longer have names.
-        set_type_and_layout(runner.model, self.dtype, self.channels_last)
 
 
 def set_type_and_layout(

@@ -105,7 +105,7 @@ def _model_settings(coarse: CoarseModel, reads_image: bool) -> dict[str, str]:
     changes = {}
     padding = (model.get("data_preprocessor") or {}).get("test_cfg") or {}
     takes_padding = isinstance(coarse.network.data_preprocessor, SegDataPreProcessor)
-    if takes_padding and coarse.takes_any_size and not {"size", "size_divisor"} & set(padding):
+    if takes_padding and not {"size", "size_divisor"} & set(padding):
         divisor = SIZE_DIVISORS.get(type_name(model.backbone), SIZE_DIVISOR)
         changes["data_preprocessor"] = f"test_cfg=dict(size_divisor={divisor})"
     if reads_image:

@@ -1,5 +1,6 @@
 """Testing a trained model."""
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -13,6 +14,7 @@ from ..datasets import check_data_settings
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
 from .alignment import warn_once_if_misaligned
+from .precision import set_type_and_layout
 from .training import log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
@@ -52,8 +54,6 @@ def run_test(
         _average_augmented(cfg)
     elif not logits and metrics <= LABEL_METRICS:
         use_label_segmentor(cfg)
-    if dtype != "float32" or channels_last:
-        set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
     if allow_partial:
         set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
 
@@ -64,6 +64,8 @@ def run_test(
         # Not by the config in the work dir, which others may test again.
         if report is not None:
             runner.register_hook(report)
+        if dtype != "float32" or channels_last:
+            runner.register_hook(TypeAndLayoutHook(getattr(torch, dtype), channels_last))
         if out is not None:
             mkdir_or_exist(out)
             next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
@@ -71,6 +73,17 @@ def run_test(
         warn_once_if_misaligned(bare_segmentor(runner.model))
         check_weights(runner.model, state_dict, checkpoint, allow_partial)
         return runner.test()
+
+
+class TypeAndLayoutHook(Hook):
+    """See :func:`~mmseg_pointrend.engine.precision.set_type_and_layout`."""
+
+    def __init__(self, *type_and_layout: object) -> None:
+        self.type_and_layout = type_and_layout
+
+    def before_test(self, runner: Runner) -> None:
+        # After the weights are loaded: batch norms are folded and no longer have names.
+        set_type_and_layout(runner.model, *self.type_and_layout)
 
 
 def _show_in(cfg: Config, folder: str) -> None:

@@ -41,7 +41,7 @@ class EfficientNetLite(BaseModule):
         init_cfg (dict, optional): Initialization if ``pretrained`` is False. Defaults to None.
 
     Raises:
-        InputError: If a setting is out of range, or ``init_weights`` doesn't find the package.
+        InputError: If ``init_weights`` doesn't find the package.
     """
 
     def __init__(
@@ -52,8 +52,6 @@ class EfficientNetLite(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not set(out_indices) <= set(range(len(LEVELS))):
-            raise InputError(f"out_indices must be in 0 to 4, got {out_indices}")
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.pretrained = pretrained

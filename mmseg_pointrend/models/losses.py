@@ -1,47 +1,21 @@
-"""Losses of one sigmoid channel and of points, and settings of losses that cannot train a head."""
+"""Losses at points, and settings of losses that cannot train a head."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from mmseg.models.losses import CrossEntropyLoss, FocalLoss, LovaszLoss
 from mmseg.models.losses.lovasz_loss import lovasz_hinge
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..config import takes
 from ..errors import InputError
 
-# Losses of MMSegmentation that one channel cannot train with, and what takes their place: Dice and
-# Tversky compare channel 0 with the background, the others apply a softmax, which is 1 everywhere.
-ONE_CHANNEL_ALTERNATIVES = {
-    "DiceLoss": "BinaryDiceLoss",
-    "TverskyLoss": "BinaryDiceLoss",
-    "OhemCrossEntropy": "CrossEntropyLoss with use_sigmoid=True",
-    "HuasdorffDisstanceLoss": "BinaryDiceLoss",
-}
+# Losses of MMSegmentation that cannot train a single channel: Dice and Tversky compare it with the
+# background, the others apply a softmax, which is 1 everywhere.
+MANY_CHANNEL_LOSSES = ("DiceLoss", "HuasdorffDisstanceLoss", "OhemCrossEntropy", "TverskyLoss")
 # Losses that see nothing of an image but single pixels. FocalLoss runs on GPUs only.
-POINT_LOSSES = ("BinaryDiceLoss", "CrossEntropyLoss", "DiceLoss", "LovaszLoss", "TverskyLoss")
-
-
-@MODELS.register_module()
-class BinaryDiceLoss(DiceLoss):
-    """Dice loss of the foreground, for heads with one sigmoid channel.
-
-    :class:`mmseg.models.losses.DiceLoss`, whose arguments it takes, compares channel 0 with the
-    mask of class 0, so that a single channel learns the background, and counts ignored pixels.
-    """
-
-    def forward(
-        self, pred: Tensor, target: Tensor, *args: Any, ignore_index: int = 255, **kwargs: Any
-    ) -> Tensor:
-        """Dice loss of logits, (B, 1, H, W), and labels, (B, H, W), of 0, 1 or ``ignore_index``."""
-        ignored = (target == ignore_index).unsqueeze(1)
-        # A sigmoid of -inf is 0: the pixel then adds nothing to any of the sums.
-        pred = pred.masked_fill(ignored, float("-inf") if self.activate else 0)
-        foreground = target.unsqueeze(1).masked_fill(ignored, 0)
-        return super().forward(pred, foreground, *args, **kwargs)
+POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "LovaszLoss", "TverskyLoss")
 
 
 def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
@@ -80,7 +54,7 @@ def any_label(ignore_index: int) -> int:
 def can_train_points(kind: str, out_channels: int) -> bool:
     """Whether a loss, by its registered name, can train a point head on this machine."""
     losses = (*POINT_LOSSES, "FocalLoss") if torch.cuda.is_available() else POINT_LOSSES
-    return kind in losses and not (out_channels == 1 and kind in ONE_CHANNEL_ALTERNATIVES)
+    return kind in losses and not (out_channels == 1 and kind in MANY_CHANNEL_LOSSES)
 
 
 def check_losses(model: nn.Module) -> None:
@@ -103,10 +77,10 @@ def _problem(loss: nn.Module, head: BaseDecodeHead) -> str | None:
     kind, classes = type(loss).__name__, head.out_channels
     if hasattr(head, "point_head") and not takes(loss.forward, "ignore_index"):
         return f"{kind} takes no ignore_index and cannot be used at points; use CrossEntropyLoss"
-    if classes == 1 and kind in ONE_CHANNEL_ALTERNATIVES:
+    if classes == 1 and kind in MANY_CHANNEL_LOSSES:
         return (
-            f"MMSegmentation's {kind} cannot train a single channel, which it takes for class 0, "
-            f"the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2"
+            f"MMSegmentation's {kind} cannot train a single channel; set out_channels=2, or use "
+            "CrossEntropyLoss with use_sigmoid=True"
         )
     is_softmax_lovasz = isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge
     if classes == 1 and (is_softmax_lovasz or getattr(loss, "use_sigmoid", True) is False):

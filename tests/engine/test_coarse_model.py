@@ -55,7 +55,6 @@ def test_levels_logits_and_crops(tiny_model: Callable[..., ConfigDict], tmp_path
     coarse = read(tmp_path, dict(tiny_model().to_dict(), decode_head=dict(FCN, in_index=1)))
     assert coarse.levels == [(0, 8, 4), (1, 8, 8), (2, 8, 16), (3, 8, 32)]
     assert (coarse.stride, coarse.crop_size, coarse.in_channels) == (8, (64, 64), 3)
-    assert coarse.takes_any_size
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,6 @@ def test_size_of_the_crops(
     coarse = read(tmp_path, {**picky(expected[1], in_channels=4), **model}, **others)
     assert (coarse.levels, coarse.stride) == ([(0, 8, 4)], 4)
     assert (coarse.crop_size, coarse.in_channels) == (expected, 4)
-    assert not coarse.takes_any_size
 
 
 def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:

@@ -26,18 +26,15 @@ def make_runner(config: Path, folder: Path, **overrides: object) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-class Images(list):
+class Images:
     """A data set as far as the hook looks at it."""
 
-    def __init__(self, number: int, classes: tuple[str, ...] | None) -> None:
-        super().__init__(range(number))
+    def __init__(self, classes: tuple[str, ...] | None) -> None:
         self.metainfo = {} if classes is None else dict(classes=classes)
 
 
-def stub(
-    model: torch.nn.Module, classes: tuple[str, ...] | None, num_images: int = 9
-) -> SimpleNamespace:
-    loader = SimpleNamespace(dataset=Images(num_images, classes))
+def stub(model: torch.nn.Module, classes: tuple[str, ...] | None) -> SimpleNamespace:
+    loader = SimpleNamespace(dataset=Images(classes))
     return SimpleNamespace(
         model=model, train_dataloader=loader, val_dataloader=loader, test_dataloader=loader
     )
@@ -54,9 +51,9 @@ def test_other_classes_than_the_data_stop_before_training(
     assert not list(tmp_path.glob("*.pth"))
 
 
-@pytest.mark.parametrize("stage", ["before_train", "before_val", "before_test"])
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
 def test_classes_are_compared_at_every_stage(tiny_model: ModelCfg, stage: str) -> None:
-    check = getattr(DataCheckHook(), stage)
+    check = getattr(DataCheckHook(), f"before_{stage}_epoch")
     model = MODELS.build(tiny_model())
     check(stub(model, tuple("abcdef")))
     check(stub(model, None))
@@ -71,9 +68,9 @@ def test_one_channel_has_two_classes(tiny_model: ModelCfg) -> None:
             num_classes=2, out_channels=1, loss_decode=loss, coarse_head=dict(loss_decode=loss)
         )
     )
-    DataCheckHook().before_train(stub(model, ("no", "yes")))
+    DataCheckHook().before_train_epoch(stub(model, ("no", "yes")))
     with pytest.raises(InputError, match=r"has 2 classes, Images has 1\. .*out_channels=1"):
-        DataCheckHook().before_train(stub(model, ("yes",)))
+        DataCheckHook().before_train_epoch(stub(model, ("yes",)))
 
 
 @pytest.mark.parametrize("mode", ["train", "val", "test"])
@@ -170,13 +167,14 @@ def test_the_report_comes_once(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(data_check, "print_log", lambda line, **_: said.append(line))
-    runner, hook = stub(MODELS.build(tiny_model()), tuple("abcdef"), num_images=4), DataCheckHook()
+    monkeypatch.setattr(data_check, "NUM_IMAGES", 4)
+    runner, hook = stub(MODELS.build(tiny_model()), tuple("abcdef")), DataCheckHook()
     for index in range(6):
         data = dict(data_samples=make_samples(torch.arange(5).expand(1, 2, 5)))
         getattr(hook, f"before_{mode}_iter")(runner, index, data)
         assert len(said) == (mode == "train" and index >= 3)
     for _ in range(2) if mode != "train" else ():
-        getattr(hook, f"after_{mode}")(runner)
+        getattr(hook, f"after_{mode}_epoch")(runner)
     (line,) = said
     assert re.match(rf"{mode}_dataloader: in [46] images no pixel is of the class f \(5\)\.", line)
 
