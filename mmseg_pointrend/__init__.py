@@ -6,7 +6,7 @@ not installed it has nothing but the inferencer, which runs exported models ther
 
 from importlib.util import find_spec
 
-from .errors import InputError
+from .errors import InputError, import_quietly
 from .inference.inferencer import PointRendInferencer
 from .version import __version__
 
@@ -32,8 +32,6 @@ else:
             "pip install 'mmseg-pointrend[onedl]' (maintained, current PyTorch) or "
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
-
-    from .engine.quiet import import_quietly
 
     import_quietly("mmseg.datasets", "mmseg.models")
 

@@ -32,8 +32,8 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
                 super().__call__(parser, namespace, values, option_string)
             except (ValueError, AssertionError, RecursionError):
                 parser.error(
-                    f"{option_string} must be KEY=VALUE, got {' '.join(values)}; VALUE is a "
-                    "number, a word or a list of them. Put anything else into a config file."
+                    f"{option_string} must be KEY=VALUE, got {' '.join(values)}; put what is no "
+                    "number, word or list of them into a config file."
                 )
 
     parser.add_argument(

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.config import add_trust_option
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.retrofit import write_recipe
-from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.errors import ignore_known_warnings, one_line_errors
 
 
 def parse_args() -> argparse.Namespace:

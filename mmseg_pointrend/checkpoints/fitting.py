@@ -15,8 +15,7 @@ from .reading import read_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
-# Weights that a message names.
-MAX_NAMED = 6
+MAX_NAMED = 6  # weights in a message
 
 
 def find_misfit(
@@ -27,19 +26,12 @@ def find_misfit(
     prefix: str = "",
     fresh_point_head: bool = False,
 ) -> str | None:
-    """Find out what keeps weights, in any layout, from filling a model or a part of it.
+    """Find out what keeps weights, in any layout, from filling a model, a wrapper around it, or a
+    part of it whose weights have names that begin with ``prefix``.
 
-    Args:
-        model (nn.Module): The model, a wrapper around it, or a part of it.
-        state_dict (Mapping[str, Tensor]): The weights.
-        path (str | Path): Where they come from, for the message. Defaults to 'The checkpoint'.
-        prefix (str): What the names of the part's weights begin with. Defaults to ''.
-        fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
-            in a coarse model that is to be trained further. Defaults to False.
-
-    Returns:
-        str | None: One line that names weights that are missing, have another shape or no place in
-        the model; None if there are none.
+    With ``fresh_point_head`` all weights of the point head may be missing, as they are in a coarse
+    model that is to be trained further. Returns one line that names weights that are missing, have
+    another shape or no place in the model, and that they come from ``path``; None if all fit.
     """
     prefix = _unwrapped(prefix)
     expected = {prefix + k: weight for k, weight in bare_segmentor(model).state_dict().items()}

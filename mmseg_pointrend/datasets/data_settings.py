@@ -23,14 +23,9 @@ NUM_SAMPLES = 20
 def check_data_settings(
     cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
 ) -> None:
-    """Refuse a config whose data, in the loaders that a run uses, cannot be read or would be read
-    wrongly.
-
-    Raises:
-        InputError: If files are missing or hold something else than images and class indices, a
-            decoder is not installed, or settings of padding, sizes or ``reduce_zero_label``
-            disagree. Names the settings.
-    """
+    """Raise InputError if data, in the loaders that a run uses, cannot be read or would be read
+    wrongly: files or a decoder are missing, files hold something else than images and class
+    indices, settings of padding, sizes or ``reduce_zero_label`` disagree."""
     zero_labels: dict[str, dict[str, bool]] = {}
     for loader in loaders:
         if cfg.get(loader) is None:

@@ -32,10 +32,8 @@ def dataset_settings(dataset_cfg: dict) -> dict:
 
 
 def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
-    """List the image and label file of each sample of a data set.
-
-    Empty for data sets other than MMSegmentation's, and those that read from other storage than
-    the disk.
+    """List the image and label file of each sample of a data set; none if that is of another kind
+    than MMSegmentation's, or not on the disk.
 
     Raises:
         InputError: If a folder, all images or a file is missing, or the labels are polygons.
@@ -68,8 +66,7 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
         raise InputError(
             f"{name}: {len(missing)} files are missing, the first is {missing[0]}. Check "
             f"img_suffix={dataset.img_suffix!r}, seg_map_suffix={dataset.seg_map_suffix!r} and "
-            "ann_file, whose lines are names without them. To read images without labels, leave "
-            "seg_map_path out of data_prefix."
+            "ann_file, whose lines are names without them."
         )
     return files
 

@@ -51,8 +51,8 @@ class ShapesDataset(BaseSegDataset):
     different seeds.
 
     Args:
-        size (int | tuple[int, int]): Height and width of the images in pixels, or the side of a
-            square. At least 32. Defaults to 256.
+        size (int | tuple[int, int]): (H, W) of the images, or the side of squares. At least 32.
+            Defaults to 256.
         length (int): Number of images. Defaults to 1000.
         seed (int): Images with another seed are other images. At least 0. Defaults to 0.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` other than those about files.

@@ -51,9 +51,8 @@ class CoarseModel(NamedTuple):
 def read_coarse_model(path: Path) -> CoarseModel:
     """Read a config, build its model, in evaluation mode and without weights, and run it once.
 
-    Raises:
-        InputError: If it is no config, has no model that a point head can be put on, needs packages
-            or operators that are not installed, or if the model cannot be built or does not run.
+    Raises InputError if it has no model that a point head can be put on, or that cannot be built or
+    run here, for want of packages or operators.
     """
     cfg = read_model_config(path)
     with failing(f"{path}: the model cannot be built"):

@@ -86,8 +86,6 @@ class LabelStatistics:
 
     def add(self, labels: Tensor, meta: dict) -> None:
         """Count the labels of an image; refuse one that is neither a class nor ignored."""
-        if not labels.numel():
-            return
         path = meta.get("seg_map_path")
         if labels.min() < 0:
             raise self._wrong_label(int(labels.min()), path)

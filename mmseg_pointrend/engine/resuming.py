@@ -27,9 +27,7 @@ class WholeFileBackend(LocalBackend):
     """The local disk, where a file is replaced at once or not at all.
 
     MMEngine's own backend writes in place, and a run that is killed meanwhile leaves half a
-    checkpoint. For MMEngine's ``CheckpointHook``:
-
-        default_hooks = dict(checkpoint=dict(backend_args=dict(backend="whole")))
+    checkpoint. MMEngine's CheckpointHook takes it by ``backend_args=dict(backend="whole")``.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:

@@ -37,10 +37,7 @@ def run_test(
     """Score a checkpoint on the test set of a config, changed in place, and return the metrics.
 
     Options are those of ``tools/test.py``; ``report`` is a
-    :class:`~mmseg_pointrend.report.ReportHook`.
-
-    Raises:
-        InputError: If data, checkpoint or config do not fit.
+    :class:`~mmseg_pointrend.report.ReportHook`. Raises InputError if anything does not fit.
     """
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
@@ -49,9 +46,14 @@ def run_test(
     if out is not None and "IoUMetric" not in metrics:
         raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
-        _show_in(cfg, show_dir)
+        _require(cfg, "--show-dir", "visualizer", "default_hooks.visualization")
+        # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
+        cfg.default_hooks.visualization.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = show_dir
     if tta:
-        _average_augmented(cfg)
+        _require(cfg, "--tta", "tta_pipeline", "tta_model")
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
     elif not logits and metrics <= LABEL_METRICS:
         use_label_segmentor(cfg)
     if allow_partial:
@@ -86,18 +88,8 @@ class TypeAndLayoutHook(Hook):
         set_type_and_layout(runner.model, *self.type_and_layout)
 
 
-def _show_in(cfg: Config, folder: str) -> None:
-    if not (cfg.get("visualizer") and cfg.get("default_hooks", {}).get("visualization")):
-        raise InputError(
-            "The config must have visualizer and default_hooks.visualization for --show-dir."
-        )
-    # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
-    cfg.default_hooks.visualization.update(draw=True, interval=1)
-    cfg.visualizer.save_dir = folder
-
-
-def _average_augmented(cfg: Config) -> None:
-    if not (cfg.get("tta_pipeline") and cfg.get("tta_model")):
-        raise InputError("The config must have tta_pipeline and tta_model for --tta.")
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
+def _require(cfg: Config, option: str, *keys: str) -> None:
+    for key in keys:
+        part, _, name = key.rpartition(".")
+        if not (cfg.get(part, {}) if part else cfg).get(name):
+            raise InputError(f"The config must have {key} for {option}.")

@@ -29,10 +29,7 @@ def run_training(
     """Train the model of a config, changed in place, and return it.
 
     Options are those of ``tools/train.py``; ``resume`` is a checkpoint, or 'auto' for the latest
-    one in the work dir, if there is any.
-
-    Raises:
-        InputError: If config, data, checkpoint or ``amp`` do not fit each other.
+    one in the work dir, if there is any. Raises InputError if anything does not fit.
     """
     check_data_settings(cfg)
     if amp:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .losses import any_label
 
 # What a coarse head has in common with the PointRendHead that it belongs to.
 SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
@@ -47,15 +46,10 @@ class CascadeHead(ModuleList):
 
 
 def build_coarse_head(config: dict | Sequence[dict], owner: BaseDecodeHead) -> nn.Module:
-    """Build a coarse head.
+    """Build a coarse head from its config, or a cascade from several.
 
-    Args:
-        config (dict | Sequence[dict]): Config of a decode head, or those of a cascade. Each takes
-            SHARED_KEYS, and with one channel ``threshold``, from ``owner`` unless it has them.
-        owner (BaseDecodeHead): The PointRendHead that it belongs to.
-
-    Raises:
-        InputError: If a config has another value for one of them than ``owner``.
+    Each head takes SHARED_KEYS, and with one channel ``threshold``, from the PointRendHead that it
+    belongs to; an InputError names both values if its config has another one.
     """
     if isinstance(config, Sequence):
         return CascadeHead([build_coarse_head(part, owner) for part in config])
@@ -138,17 +132,13 @@ def coarse_losses(
     # Some of MMSegmentation's losses fail or are NaN without a label: take them at another one.
     labeled = [sample.new() for sample in batch_data_samples]
     for sample in labeled:
-        labels = torch.full_like(sample.gt_sem_seg.data, any_label(ignore_index))
+        labels = torch.full_like(sample.gt_sem_seg.data, int(ignore_index == 0))
         sample.gt_sem_seg = PixelData(data=labels)
     return {name: 0 * loss for name, loss in head.loss_by_feat(output, labeled).items()}
 
 
 def check_trainable(head: nn.Module) -> None:
-    """Refuse heads that train on other maps than they predict from.
-
-    Raises:
-        InputError: If the head is in training mode and is a PIDHead or classifies masks.
-    """
+    """Raise InputError if a head in training mode trains on other maps than it predicts from."""
     if head.training and (isinstance(head, PIDHead) or classifies_masks(head)):
         raise InputError(
             f"coarse_head: a {type(head).__name__} trains on other maps than it predicts from, so "

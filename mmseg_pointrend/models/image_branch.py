@@ -1,8 +1,7 @@
 """Fine features that a decode head does not see: a level that the neck leaves out, and the image.
 
-The decode head of a segmentor sees what the backbone (or neck) gives. A neck of type
-``WithFinestLevel`` hands on the backbone's finest level before its own. A backbone of type
-``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
+A neck of type ``WithFinestLevel`` hands on the backbone's finest level before its own. A backbone
+of type ``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
 :class:`PointRendHead` turns it into levels of stride 2 and 4.
 """
 
@@ -19,14 +18,10 @@ from ..point_features import as_levels
 
 @MODELS.register_module(name="WithFinestLevel")
 def build_with_finest_level(of: str, **kwargs) -> nn.Module:
-    """Build a neck that gives the finest level of its backbone, as it is, before its own.
+    """Build a neck of type ``of`` that gives the finest level of its backbone before its own.
 
     Its weights keep their names, so that checkpoints fit. Heads count one level more: ``in_index``
     of the coarse head starts at 1.
-
-    Args:
-        of (str): Type of the neck, such as ``"FPN"`` with ``start_level=1``.
-        **kwargs: Its own settings.
     """
     neck = MODELS.build(dict(type=of, **kwargs))
     neck.register_forward_hook(lambda neck, args, output: (args[0][0], *output))
@@ -35,14 +30,10 @@ def build_with_finest_level(of: str, **kwargs) -> nn.Module:
 
 @MODELS.register_module(name="WithImage")
 def build_with_image(of: str, **kwargs) -> nn.Module:
-    """Build a backbone or neck that hands on the image together with its levels.
+    """Build a backbone or neck of type ``of`` that hands on the image together with its levels.
 
     Its weights keep their names, so that checkpoints fit. A neck needs it too, where there is one.
-
-    Args:
-        of (str): Type of the backbone or neck. In a config that inherits one,
-            ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is all that it takes.
-        **kwargs: Its own settings.
+    In a config that inherits them, ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is enough.
     """
     module = MODELS.build(dict(type=of, **kwargs))
     module.register_forward_hook(_hand_on_image)

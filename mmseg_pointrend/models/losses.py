@@ -37,18 +37,13 @@ def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[s
     accuracy = 100 * ((predicted == labels) & labeled).sum() / labeled.sum().clamp(min=1)
     weight = 1
     if not labeled.any():  # some of MMSegmentation's losses fail or are NaN there
-        labels, weight = torch.full_like(labels, any_label(head.ignore_index)), 0
+        labels, weight = torch.full_like(labels, int(head.ignore_index == 0)), 0
     losses: dict[str, Tensor] = {}
     for module in loss_modules(head):
         # To MMSegmentation's losses the points are an image one pixel wide.
         loss = module(logits.unsqueeze(-1), labels.unsqueeze(-1), ignore_index=head.ignore_index)
         losses[module.loss_name] = losses.get(module.loss_name, 0) + weight * loss
     return {**losses, "acc_point": accuracy}
-
-
-def any_label(ignore_index: int) -> int:
-    """A label that is not ignored, for losses whose value does not matter."""
-    return int(ignore_index == 0)
 
 
 def can_train_points(kind: str, out_channels: int) -> bool:
@@ -58,12 +53,9 @@ def can_train_points(kind: str, out_channels: int) -> bool:
 
 
 def check_losses(model: nn.Module) -> None:
-    """Refuse losses that cannot train the heads of a model, frozen ones left out.
-
-    Raises:
-        InputError: If a loss is wrong for one channel or for points, has class weights for another
-            number of classes, ignores another label than its head, or does not run on the device.
-    """
+    """Raise InputError if a loss cannot train its head in a model, frozen heads left out: it is
+    wrong for one channel or for points, has class weights for another number of classes, ignores
+    another label than its head, or does not run on the device."""
     for name, head in model.named_modules():
         if isinstance(head, BaseDecodeHead) and any(p.requires_grad for p in head.parameters()):
             for loss in loss_modules(head):
@@ -101,10 +93,7 @@ def _problem(loss: nn.Module, head: BaseDecodeHead) -> str | None:
             f"got {len(weights)}; set class_weight=[{float(weights[-1])}]"
         )
     if weights is not None and not is_binary and len(weights) != classes:
-        return (
-            f"class_weight must have one number for each of the {classes} classes, got "
-            f"{len(weights)}"
-        )
+        return f"class_weight must have {classes} numbers, one a class, got {len(weights)}"
     if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
         return "MMSegmentation's FocalLoss runs on GPUs only; train on one or use CrossEntropyLoss"
     return None

@@ -197,5 +197,5 @@ def test_images_of_a_batch_have_one_size(tiny_model: ModelCfg, make_samples: Mak
 def test_losses_are_checked_before_training(tiny_model: ModelCfg) -> None:
     loss = dict(type="CrossEntropyLoss", class_weight=[1.0, 2.0])
     model = MODELS.build(tiny_model(loss_decode=loss))
-    with pytest.raises(InputError, match="each of the 6 classes, got 2"):
+    with pytest.raises(InputError, match="must have 6 numbers, one a class, got 2"):
         DataCheckHook().before_train(stub(model, None))

@@ -342,11 +342,11 @@ WEIGHTED = dict(type="CrossEntropyLoss", class_weight=[1.0] * 5 + [5.0])
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        (WEIGHTED, WEIGHTED),
+        (WEIGHTED, [WEIGHTED]),
         ([WEIGHTED], [WEIGHTED]),
         ([WEIGHTED, dict(type="DiceLoss", loss_name="loss_dice")],) * 2,
         ([dict(type="BoundaryLoss"), WEIGHTED], [WEIGHTED]),
-        ([dict(type="BoundaryLoss")], dict(type="CrossEntropyLoss")),
+        ([dict(type="BoundaryLoss")], [dict(type="CrossEntropyLoss", use_sigmoid=False)]),
     ],
 )
 def test_losses_come_along_where_they_can(
@@ -354,7 +354,7 @@ def test_losses_come_along_where_they_can(
     coarse_checkpoint: Path,
     tmp_path: Path,
     losses: dict | list[dict],
-    expected: dict | list[dict],
+    expected: list[dict],
 ) -> None:
     with coarse_config.open("a") as file:
         file.write(f"model['decode_head']['loss_decode'] = {losses}\n")

@@ -125,8 +125,8 @@ def test_a_checkpoint_that_lacks_weights_is_refused_unless_allowed(
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
-        (dict(tta=True), dict(tta_model=None), "must have tta_pipeline and tta_model for --tta"),
-        (dict(show_dir="shown"), dict(visualizer=None), "must have visualizer .* for --show-dir"),
+        (dict(tta=True), dict(tta_model=None), "must have tta_model for --tta"),
+        (dict(show_dir="shown"), dict(visualizer=None), "must have visualizer for --show-dir"),
         (dict(out="out"), dict(test_evaluator=None), "must have an IoUMetric for --out"),
     ],
 )

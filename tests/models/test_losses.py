@@ -22,8 +22,16 @@ GOOD = [
     (1, dict(type="LovaszLoss", loss_type="binary", reduction="none")),
 ]
 BAD = [
-    (6, dict(type="CrossEntropyLoss", class_weight=[1.0] * 5), "each of the 6 classes, got 5"),
-    (6, dict(type="TverskyLoss", class_weight=[1.0] * 7), "each of the 6 classes, got 7"),
+    (
+        6,
+        dict(type="CrossEntropyLoss", class_weight=[1.0] * 5),
+        "must have 6 numbers.* got 5",
+    ),
+    (
+        6,
+        dict(type="TverskyLoss", class_weight=[1.0] * 7),
+        "must have 6 numbers.* got 7",
+    ),
     (6, dict(CROSS_ENTROPY, class_weight=[1.0] * 6), r"got 6; set class_weight=\[1\.0\]"),
     (6, dict(type="TverskyLoss", ignore_index=3), "ignore_index=3, its head has ignore_index=255"),
     (6, dict(type="FocalLoss"), "FocalLoss runs on GPUs only"),
