@@ -59,7 +59,10 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """
     try:
         with checkpoints_as_data(trust):
-            checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+            if "://" in str(path):
+                checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+            else:
+                checkpoint = torch.load(Path(path).expanduser(), "cpu")
     except OSError as error:
         raise InputError(f"{path} cannot be read as a checkpoint ({error}).") from error
     if not isinstance(checkpoint, Mapping) or "state_dict" not in checkpoint:
@@ -89,6 +92,8 @@ def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         with _lock, _mmengine_globals():
             checkpoint = own(file, *args, **kwargs)
+    except OSError:
+        raise
     except Exception as error:  # bytes that were never a pickle end in any error there is
         code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
         if code:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from ..point_features import as_levels
 
-# No backbone of MMSegmentation goes further.
-LARGEST_STRIDE = 64
+LARGEST_STRIDE = 64  # no backbone of MMSegmentation goes further
 
 
 def warn_once_if_misaligned(segmentor: nn.Module) -> None:

@@ -19,9 +19,6 @@ from ..models.coarse_heads import CascadeHead, coarse_output, logit_map
 from ..point_features import as_levels
 from .alignment import stride_of
 
-# Where a config does not say how large training crops are.
-DEFAULT_SIZE = (256, 256)
-
 OTHER_SEGMENTORS = {
     "MultimodalEncoderDecoder": "it compares the image with text (SAN), and its head needs both",
     "DepthEstimator": "it predicts depth (VPD), not labels",
@@ -117,6 +114,6 @@ def _crop_size(cfg: Config) -> tuple[int, int]:
         (cfg.model.get("data_preprocessor") or {}).get("size")
         or cfg.get("crop_size")
         or cfg.model.backbone.get("img_size")
-        or DEFAULT_SIZE
+        or 256
     )
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -38,9 +38,8 @@ HEAD_DEFAULTS = dict(threshold=None, ignore_index=255, align_corners=False)
 # A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
 SHORTEST_INTERVAL = 500
 
-HEADER = "# PointRend on "
 CONFIG = """\
-{header}{name}: only its point head trains.
+# PointRend on {name}: only its point head trains.
 _base_ = "{base}"
 custom_imports = dict(imports={imports}, allow_failed_imports=False)
 load_from = "{checkpoint}"
@@ -74,6 +73,7 @@ default_hooks = dict(
 )
 log_processor = dict(by_epoch=False)
 """
+HEADER = CONFIG.partition("{")[0]  # by which the tool knows its own files
 
 
 class Retrofit(NamedTuple):
@@ -123,7 +123,6 @@ def write_config(
     chosen = choose_levels(coarse.levels)
     reads_image = chosen[0].stride > FINE_STRIDE
     text = CONFIG.format(
-        header=HEADER,
         name=coarse.path.name,
         base=Path(os.path.relpath(coarse.path, target.parent)).as_posix(),
         imports=json.dumps(_imports(coarse)),

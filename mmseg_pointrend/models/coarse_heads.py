@@ -40,8 +40,7 @@ class CascadeHead(ModuleList):
         """Losses and accuracy of each head, as ``0.*``, ``1.*``, ..."""
         losses = {}
         for index, (head, output) in enumerate(zip(self, outputs, strict=True)):
-            of_head = head.loss_by_feat(output, batch_data_samples)
-            losses.update(add_prefix(of_head, str(index)))
+            losses |= add_prefix(head.loss_by_feat(output, batch_data_samples), str(index))
         return losses
 
 
