@@ -37,7 +37,7 @@ def run_test(
     """Score a checkpoint on the test set of a config, changed in place, and return the metrics.
 
     Options are those of ``tools/test.py``; ``report`` is a
-    :class:`~mmseg_pointrend.report.ReportHook`. Raises InputError if anything does not fit.
+    :class:`~mmseg_pointrend.report.hook.ReportHook`. Raises InputError if anything does not fit.
     """
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
