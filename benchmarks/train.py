@@ -97,7 +97,7 @@ def _checks(model: nn.Module, samples: list[SegDataSample], folder: Path) -> Cal
     height, width = samples[0].img_shape
     cv2.imwrite(str(image), render_shapes(0, 0, (height, width))[0])
     cv2.imwrite(str(labels), label_map((height, width)))
-    loader = SimpleNamespace(dataset=range(10**6))  # so many images that nothing is reported
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={}))
     runner = SimpleNamespace(model=model, train_dataloader=loader, iter=0)
     losses = {f"loss_{k}": torch.tensor(1.0) for k in range(4)}
     data_check, loss_check = DataCheckHook(), InvalidLossHook()

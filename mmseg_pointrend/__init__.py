@@ -6,7 +6,7 @@ not installed it has nothing but the inferencer, which runs exported models ther
 
 from importlib.util import find_spec
 
-from .errors import InputError
+from .errors import InputError, import_quietly
 from .inference.inferencer import PointRendInferencer
 from .version import __version__
 
@@ -33,8 +33,6 @@ else:
             "pip install 'mmseg-pointrend[openmmlab]' (the original, needs a compiled mmcv)."
         ) from error
 
-    from .engine.quiet import import_quietly
-
     import_quietly("mmseg.datasets", "mmseg.models")
 
     from .checkpoints.fitting import load_weights
@@ -42,12 +40,11 @@ else:
     from .decode_head import PointRendHead
     from .engine.data_check import DataCheckHook
     from .engine.hooks import CheckpointCheckHook, InvalidLossHook
-    from .engine.precision import BFloat16OptimWrapper, ChannelsLastHook, TypeAndLayoutHook
+    from .engine.precision import BFloat16OptimWrapper
     from .engine.resuming import IterationSeedHook, WholeFileBackend
     from .evaluation.boundary_iou_metric import BoundaryIoUMetric
     from .models.backbones import EfficientNetLite
     from .models.image_branch import ImageBranch
-    from .models.losses import BinaryDiceLoss
     from .point_features import PointFeatures
     from .point_head import CoarseIdentityInit, PointMLP
     from .points import point_sample, top2_margin
@@ -58,10 +55,8 @@ else:
 
     __all__ = [
         "BFloat16OptimWrapper",
-        "BinaryDiceLoss",
         "BoundaryIoUMetric",
         "CamVidDataset",
-        "ChannelsLastHook",
         "CheckpointCheckHook",
         "CoarseIdentityInit",
         "DataCheckHook",
@@ -80,7 +75,6 @@ else:
         "RetrofitEncoderDecoder",
         "ShapesDataset",
         "SparseRenderer",
-        "TypeAndLayoutHook",
         "UncertaintyPointSampler",
         "WholeFileBackend",
         "__version__",

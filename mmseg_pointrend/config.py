@@ -32,8 +32,8 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
                 super().__call__(parser, namespace, values, option_string)
             except (ValueError, AssertionError, RecursionError):
                 parser.error(
-                    f"{option_string} must be KEY=VALUE, got {' '.join(values)}; VALUE is a "
-                    "number, a word or a list of them. Put anything else into a config file."
+                    f"{option_string} must be KEY=VALUE, got {' '.join(values)}; put what is no "
+                    "number, word or list of them into a config file."
                 )
 
     parser.add_argument(
@@ -50,16 +50,11 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, ``--work-dir`` and ``--launcher`` as in MMSegmentation's tools."""
     parser.add_argument(
-        "--work-dir",
-        help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)",
+        "--work-dir", help="folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)"
     )
     add_override_option(parser)
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
+    launchers = ["none", "pytorch", "slurm", "mpi"]
+    parser.add_argument("--launcher", choices=launchers, default="none", help="job launcher")
     # torch.distributed.launch passes one of these
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -108,7 +103,10 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can come out of it
-        reason = _one_line(error) or type(error).__name__
+        cause: BaseException = error
+        while isinstance(cause, ImportError) and cause.__context__:
+            cause = cause.__context__  # MMEngine's own error lists the folders of sys.path
+        reason = _one_line(cause) or type(cause).__name__
         raise InputError(f"{path} is not a valid config: {reason}") from error
     _refuse_typos(overrides or {}, cfg, path)
     try:
@@ -143,14 +141,8 @@ def parts(value: dict | Sequence[dict] | None) -> Sequence[dict]:
 
 
 def build_part(registry: Registry, kind: str, config: dict, offered: dict[str, Any]) -> Any:
-    """Build a part that takes some of its arguments from what it is a part of.
-
-    Args:
-        registry (Registry): Where its type is registered.
-        kind (str): Its type where ``config`` has none.
-        config (dict): Its config.
-        offered (dict[str, Any]): Arguments that it gets if it takes them and ``config`` has none.
-    """
+    """Build a part, of type ``kind`` if its config has none, with those of the ``offered``
+    arguments that it takes and its config does not have."""
     # MMEngine leaves _delete_ in what replaces nothing.
     config = {"type": kind, **{key: value for key, value in config.items() if key != "_delete_"}}
     part = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
@@ -168,18 +160,6 @@ def set_hook(cfg: Config, kind: str, **settings: object) -> None:
     """Add a hook to ``custom_hooks`` in place, instead of any other of its type."""
     others = [hook for hook in cfg.get("custom_hooks") or [] if type_name(hook) != kind]
     cfg.custom_hooks = [*others, dict(type=kind, **settings)]
-
-
-def with_own_import(cfg: Config) -> list[str]:
-    """Names of the modules that a config imports and of this package, sorted."""
-    imports = (cfg.get("custom_imports") or {}).get("imports", [])
-    return sorted({*([imports] if isinstance(imports, str) else imports), __package__})
-
-
-def import_wherever_loaded(cfg: Config) -> None:
-    """Have a config, and so the copy in the work dir, import this package; changed in place."""
-    before = cfg.get("custom_imports") or dict(allow_failed_imports=False)
-    cfg.custom_imports = dict(before, imports=with_own_import(cfg))
 
 
 def _refuse_typos(overrides: dict, cfg: Config, path: str | Path) -> None:

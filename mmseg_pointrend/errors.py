@@ -1,8 +1,20 @@
-"""The error that a user can mend, and how command lines print it."""
+"""The error that a user can mend, and what command lines print and leave out. Needs no PyTorch."""
 
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from io import StringIO
+
+# Beginnings of warnings about parts that a user can do nothing about: mmcv without compiled
+# operators, and defaults of MMSegmentation's loss and visualization hook.
+KNOWN_WARNINGS = (
+    "Fail to import ``MultiScaleDeformableAttention``",
+    "Default ``avg_non_ignore`` is False",
+    "The draw is False, it means that the hook for visualization will not take effect",
+)
+KNOWN_LINE = "Could not import OneDL"  # what its MMSegmentation prints when it is imported
 
 
 class InputError(ValueError):
@@ -33,6 +45,23 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f"error: {message}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
+
+
+def ignore_known_warnings() -> None:
+    """Ignore ``KNOWN_WARNINGS`` from now on; for programs, not for libraries."""
+    for message in KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def import_quietly(*names: str) -> None:
+    """Import modules without what of this they say; no filter stays."""
+    printed = StringIO()
+    with warnings.catch_warnings(), redirect_stdout(printed):
+        ignore_known_warnings()
+        for name in names:
+            import_module(name)
+    lines = printed.getvalue().splitlines(keepends=True)
+    sys.stdout.writelines(line for line in lines if line.strip() != KNOWN_LINE)
 
 
 def _escaped(character: str) -> str:

@@ -8,7 +8,6 @@ from mmseg.registry import MODELS
 
 from mmseg_pointrend.config import (
     add_config_options,
-    import_wherever_loaded,
     load_config,
     misspelled_names,
     read_config,
@@ -121,19 +120,3 @@ def test_a_hook_takes_the_place_of_another_of_its_type() -> None:
     cfg = Config(dict(custom_hooks=None))
     set_hook(cfg, "A")
     assert cfg.custom_hooks == [dict(type="A")]
-
-
-@pytest.mark.parametrize(
-    ("imports", "expected"),
-    [
-        (None, ["mmseg_pointrend"]),
-        (dict(imports="mine"), ["mine", "mmseg_pointrend"]),
-        (dict(imports=["mmseg_pointrend", "mine"]), ["mine", "mmseg_pointrend"]),
-    ],
-)
-def test_a_config_imports_what_it_did_and_this_package(
-    imports: dict | None, expected: list[str]
-) -> None:
-    cfg = Config(dict(custom_imports=imports))
-    import_wherever_loaded(cfg)
-    assert cfg.custom_imports.imports == expected

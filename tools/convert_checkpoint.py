@@ -13,8 +13,7 @@ import torch
 from mmseg_pointrend.checkpoints.fitting import read_checkpoint
 from mmseg_pointrend.checkpoints.layouts import Layout, to_own_layout
 from mmseg_pointrend.config import add_trust_option
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
-from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.errors import InputError, ignore_known_warnings, one_line_errors
 from mmseg_pointrend.files import replacing
 
 

@@ -25,9 +25,8 @@ from rich.progress import (
 from rich.table import Table
 
 from mmseg_pointrend.config import read_config
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
-from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.errors import InputError, ignore_known_warnings, one_line_errors
 from mmseg_pointrend.report.hook import ReportHook
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,8 +17,7 @@ from mmseg_pointrend.config import (
     add_override_option,
     read_config,
 )
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
-from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.errors import ignore_known_warnings, one_line_errors
 from mmseg_pointrend.export.onnx_file import export_model, verify
 
 # Some models, as those with windows of fixed sizes, keep PyTorch busy with symbols for hours.

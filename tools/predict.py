@@ -15,8 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow do
 import cv2
 
 from mmseg_pointrend.config import add_checkpoint_options, add_override_option
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
-from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.errors import InputError, ignore_known_warnings, one_line_errors
 from mmseg_pointrend.inference.inferencer import PointRendInferencer, is_exported
 from mmseg_pointrend.inference.prediction import predict_files
 from mmseg_pointrend.inference.tiling import Tiling

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_pointrend.config import add_trust_option
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.retrofit import write_recipe
-from mmseg_pointrend.errors import one_line_errors
+from mmseg_pointrend.errors import ignore_known_warnings, one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,9 +23,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", required=True, metavar="NEW.py", help="config file to write")
     parser.add_argument(
         "--iters", type=int, default=20000, help="iterations of training (default: 20000)"
-    )
-    parser.add_argument(
-        "--published", action="store_true", help="one level of features, points as in the paper"
     )
     parser.add_argument(
         "--no-check",
@@ -47,9 +43,8 @@ def main() -> None:
             args.checkpoint,
             args.out,
             args.iters,
-            published=args.published,
-            check=args.check,
-            trust=args.trust_checkpoint,
+            args.check,
+            args.trust_checkpoint,
         )
     table = Table("in_index", "in_channels", "stride", "", title="Features of the model")
     for level in written.levels:

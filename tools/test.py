@@ -10,9 +10,8 @@ from mmseg_pointrend.config import (
     add_config_options,
     load_config,
 )
-from mmseg_pointrend.engine.quiet import ignore_known_warnings
 from mmseg_pointrend.engine.testing import run_test
-from mmseg_pointrend.errors import InputError, one_line_errors
+from mmseg_pointrend.errors import InputError, ignore_known_warnings, one_line_errors
 from mmseg_pointrend.report.hook import ReportHook
 
 

@@ -1,6 +1,7 @@
 """Whether weights fit a model: one rule for every loader, hook and module that takes weights."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .layouts import Layout, to_own_layout
+from .layouts import to_own_layout
 from .reading import read_checkpoint
 
 # Parts whose every weight has to find its place; an auxiliary head may be dropped.
 PARTS = ("backbone.", "neck.", "decode_head.")
-# Weights that a message names.
-MAX_NAMED = 6
+MAX_NAMED = 6  # weights in a message
 
 
 def find_misfit(
@@ -26,19 +26,12 @@ def find_misfit(
     prefix: str = "",
     fresh_point_head: bool = False,
 ) -> str | None:
-    """Find out what keeps weights from filling a model.
+    """Find out what keeps weights, in any layout, from filling a model, a wrapper around it, or a
+    part of it whose weights have names that begin with ``prefix``.
 
-    Args:
-        model (nn.Module): The model, a wrapper around it, or a part of it.
-        state_dict (Mapping[str, Tensor]): The weights, in any layout.
-        path (str | Path): Where they come from, for the message. Defaults to 'The checkpoint'.
-        prefix (str): What the names of the model's weights begin with. Defaults to ''.
-        fresh_point_head (bool): Whether all weights of the point head may be missing, as they are
-            in a coarse model that is to be trained further. Defaults to False.
-
-    Returns:
-        str | None: One line that names weights that are missing, have another shape or no place in
-        the model; None if there are none.
+    With ``fresh_point_head`` all weights of the point head may be missing, as they are in a coarse
+    model that is to be trained further. Returns one line that names weights that are missing, have
+    another shape or no place in the model, and that they come from ``path``; None if all fit.
     """
     prefix = _unwrapped(prefix)
     expected = {prefix + k: weight for k, weight in bare_segmentor(model).state_dict().items()}
@@ -52,13 +45,13 @@ def find_misfit(
         return None
     more = len(misfits) - MAX_NAMED
     listed = "; ".join([*misfits.values()][:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
-    message = f"{path} does not fit the model in {len(misfits)} weights: {listed}."
+    advice = "Use the config it was trained with."
     if is_coarse and all(map(_is_of_point_head, misfits)):
-        return (
-            f"{message} It is incomplete: a coarse model, whose point head has yet to be trained; "
-            "train it with load_from set to the checkpoint."
+        advice = (
+            "It is incomplete: a coarse model, whose point head has yet to be trained; train it "
+            "with load_from set to the checkpoint."
         )
-    return f"{message} Use the config it was trained with."
+    return f"{path} does not fit the model in {len(misfits)} weights: {listed}. {advice}"
 
 
 def check_weights(
@@ -86,7 +79,7 @@ def load_weights(
 
     Args:
         model (nn.Module): The model, or a wrapper around it; changed in place.
-        path (str | Path): The checkpoint file, in any layout.
+        path (str | Path): The checkpoint, see :func:`read_checkpoint`, in any layout.
         allow_partial (bool): Whether to load what fits. Defaults to False.
         trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
@@ -113,16 +106,7 @@ def adapt_weights(head: nn.Module, state_dict: dict[str, Tensor], prefix: str) -
     weights, layout = to_own_layout(state_dict, prefix)
     state_dict.clear()
     state_dict.update(weights)
-    if layout is None:
-        return head.misfit
-    if layout is Layout.COARSE:
-        print_log(
-            "The weights are those of a model without a point head: its decode head becomes the "
-            "coarse head; the point head starts fresh and has to be trained.",
-            logger="current",
-            level=logging.WARNING,
-        )
-    return find_misfit(head, weights, prefix=prefix)
+    return head.misfit if layout is None else find_misfit(head, weights, prefix=prefix)
 
 
 def accept_misfits(model: nn.Module) -> None:
@@ -140,9 +124,7 @@ def bare_segmentor(model: nn.Module) -> nn.Module:
 
 
 def _unwrapped(name: str) -> str:
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
+    return re.sub(r"^(module\.)+", "", name)
 
 
 def _renamed(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

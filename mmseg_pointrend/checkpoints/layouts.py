@@ -15,38 +15,28 @@ class Layout(Enum):
     COARSE = "a coarse head on its own, without a point head"
 
 
-def head_layout(weights: Mapping[str, object], prefix: str = "decode_head.") -> Layout | None:
-    """Tell how the weights of a decode head, those below ``prefix``, are named; None if there are
-    none."""
-    parts = {
-        name.removeprefix(prefix).partition(".")[0] for name in weights if name.startswith(prefix)
-    }
-    if not parts:
-        return None
-    if parts & {"coarse_head", "point_head"}:
-        return Layout.POINTREND
-    # Other cascades, as OCRNet's, are coarse heads: only a PointHead classifies by fc_seg.
-    is_cascade = any(name.startswith(f"{prefix}1.fc_seg.") for name in weights)
-    return Layout.CASCADE if is_cascade else Layout.COARSE
-
-
 def to_own_layout(
     weights: Mapping[str, Weight], prefix: str = "decode_head."
 ) -> tuple[dict[str, Weight], Layout | None]:
     """Give the weights of a decode head, those below ``prefix``, the names that
-    :class:`PointRendHead` has for them; returns the same weights and the layout that they had."""
-    layout, renames = head_layout(weights, prefix), {}
-    if layout is Layout.CASCADE:
-        # A PointHead classifies by fc_seg; the conv_seg of its base class is of no use.
+    :class:`PointRendHead` has for them; returns the same weights and the layout that they had,
+    None if there are none."""
+    names = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
+    if not names:
+        layout, renames = None, {}
+    elif any(name.startswith(("coarse_head.", "point_head.")) for name in names):
+        layout, renames = Layout.POINTREND, {}
+    elif any(name.startswith("1.fc_seg.") for name in names):
+        # Only a PointHead classifies by fc_seg; the conv_seg of its base class is of no use to it.
+        layout, renames = Layout.CASCADE, {"0.": "coarse_head.", "1.": "point_head."}
         weights = {k: v for k, v in weights.items() if not k.startswith(f"{prefix}1.conv_seg.")}
-        renames = {f"{prefix}0.": f"{prefix}coarse_head.", f"{prefix}1.": f"{prefix}point_head."}
-    elif layout is Layout.COARSE:
-        renames = {prefix: f"{prefix}coarse_head."}
-    return {_rename(name, renames): weight for name, weight in weights.items()}, layout
+    else:  # other cascades, as OCRNet's, are coarse heads too
+        layout, renames = Layout.COARSE, {"": "coarse_head."}
 
+    def own_name(name: str) -> str:
+        for old, new in renames.items():
+            if name.startswith(prefix + old):
+                return prefix + new + name.removeprefix(prefix + old)
+        return name
 
-def _rename(name: str, renames: Mapping[str, str]) -> str:
-    for old, new in renames.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
+    return {own_name(name): weight for name, weight in weights.items()}, layout

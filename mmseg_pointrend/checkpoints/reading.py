@@ -24,10 +24,6 @@ _replaced: list[Callable] = []
 _lock = threading.RLock()
 
 
-class RefusedCheckpoint(InputError):
-    """A checkpoint that would run code, which none needs to."""
-
-
 @contextmanager
 def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     """Have ``torch.load`` read files in this block without running code that they carry.
@@ -35,13 +31,10 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     MMEngine by itself unpickles downloads, and in OneDL's distribution every file that cannot be
     read as data, with all the code that may be in them. This covers ``load_from``, ``--resume``,
     ``init_cfg`` and all other loading that ends in ``torch.load``. Other threads see no change.
-
-    Args:
-        trust (bool): Whether to run the code all the same. Defaults to False.
+    ``trust`` runs the code all the same. Defaults to False.
 
     Raises:
-        InputError: If a file is no checkpoint, or, as :class:`RefusedCheckpoint`, if it asks for
-            code to be run and is not trusted.
+        InputError: If a file is no checkpoint, or asks for code to be run and is not trusted.
     """
     token = _trust.set(trust)
     with _lock:
@@ -58,35 +51,26 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, with its weights under ``'state_dict'``.
-
-    Args:
-        path (str | Path): A ``.pth`` file of MMEngine or MMCV, or a bare state dict; or its
-            address, whatever MMEngine's ``load_from`` takes.
-        trust (bool): Whether to run code that it may carry. Defaults to False.
+    """Read a checkpoint, of MMEngine or MMCV or a bare state dict, to the CPU, with its weights
+    under ``'state_dict'``. ``path`` may be its address, whatever MMEngine's ``load_from`` takes.
 
     Raises:
         InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.
     """
-    file = Path(path).expanduser()
-    is_address = "://" in str(path)
-    if not is_address and not file.is_file():
-        raise InputError(f"{path}: no such checkpoint file.")
     try:
         with checkpoints_as_data(trust):
-            if is_address:
+            if "://" in str(path):
                 checkpoint = CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
             else:
-                checkpoint = torch.load(file, "cpu")
+                checkpoint = torch.load(Path(path).expanduser(), "cpu")
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(checkpoint, Mapping):
-        raise InputError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint.")
-    checkpoint = dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": checkpoint}
+        raise InputError(f"{path} cannot be read as a checkpoint ({error}).") from error
+    if not isinstance(checkpoint, Mapping) or "state_dict" not in checkpoint:
+        checkpoint = {"state_dict": checkpoint}
     weights = checkpoint["state_dict"]
     if not isinstance(weights, Mapping) or not any(isinstance(w, Tensor) for w in weights.values()):
         raise InputError(f"{path} holds no weights; those of MMEngine lie under 'state_dict'.")
-    return checkpoint
+    return dict(checkpoint)
 
 
 def trust_mmengine_checkpoints() -> None:
@@ -108,10 +92,12 @@ def _load(file: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         with _lock, _mmengine_globals():
             checkpoint = own(file, *args, **kwargs)
+    except OSError:
+        raise
     except Exception as error:  # bytes that were never a pickle end in any error there is
         code = re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE)
         if code:
-            raise RefusedCheckpoint(
+            raise InputError(
                 f"{file} is refused: reading it would run {code[1]}, and a checkpoint is data. If "
                 "you trust those who made it, pass --trust-checkpoint (in Python trust=True)."
             ) from error

@@ -18,17 +18,15 @@ ROOT = PACKAGE / ".mim" if (PACKAGE / ".mim" / "model-index.yml").is_file() else
 
 def find_config(model: str | Path) -> Path:
     """Find the config file of a model by its name in the zoo, such as 'pointrend_r50_cityscapes',
-    or its own path; an InputError names the models that are called nearly so."""
+    or by its path; an InputError names the models that are called nearly so."""
     path, name = Path(model), str(model)
-    if path.is_file():
+    if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
-    configs = {path.stem: path for path in sorted(ROOT.glob("configs/**/*.py"))}
-    configs = {stem: path for stem, path in configs.items() if "_base_" not in path.parts}
+    found = [path for path in ROOT.glob("configs/**/*.py") if "_base_" not in path.parts]
+    configs = {path.stem: path for path in found}
     if name in configs:
         return configs[name]
-    if path.suffix or len(path.parts) != 1:
-        raise InputError(f"{name}: no such config file.")
-    nearest = difflib.get_close_matches(name, configs, n=4, cutoff=0.5) or sorted(configs)[:4]
+    nearest = difflib.get_close_matches(name, configs, n=4, cutoff=0)
     raise InputError(
         f"{name}: neither a file nor a model of the zoo; nearest are {', '.join(nearest)}."
     )
@@ -37,8 +35,7 @@ def find_config(model: str | Path) -> Path:
 def fetch_weights(name: str) -> Path:
     """Fetch the published weights of a model of the zoo, once, by its name; an InputError if there
     are none, or they cannot be fetched whole."""
-    index = yaml.safe_load((ROOT / "model-index.yml").read_text())
-    files = [yaml.safe_load((ROOT / part).read_text()) for part in index["Import"]]
+    files = [yaml.safe_load(path.read_text()) for path in ROOT.glob("configs/**/metafile.yaml")]
     urls = {model["Name"]: model.get("Weights") for file in files for model in file["Models"]}
     url = urls.get(name)
     if url is None:
@@ -46,7 +43,7 @@ def fetch_weights(name: str) -> Path:
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.is_file():
         return path
-    # the first digits of the SHA-256, as all of OpenMMLab's files have them in their names
+    # OpenMMLab's files have the first digits of their SHA-256 in their names.
     digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

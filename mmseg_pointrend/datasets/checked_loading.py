@@ -3,8 +3,6 @@
 from typing import Any
 
 import cv2
-import mmcv
-import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
@@ -31,30 +29,22 @@ class LoadCheckedImage(LoadImageFromFile):
         """Load ``results['img_path']``."""
         path = results["img_path"]
         try:
-            content = fileio.get(path, self.backend_args)
-            check_image(content, path, keeps_16_bits(vars(self)))
-            image = mmcv.imfrombytes(content, self.color_type, backend=self.imdecode_backend)
-            if image is None:
-                raise ValueError("not an image that OpenCV can decode")
+            check_image(fileio.get(path, self.backend_args), path, keeps_16_bits(vars(self)))
+            return super().transform(results)
         except InputError:
             raise
-        except DECODING_ERRORS as error:
+        except (*DECODING_ERRORS, AssertionError) as error:  # OpenCV gives None, MMCV asserts
             if self.ignore_empty:
                 return None
             raise _unreadable(path, "an image", error) from error
-        results["img"] = image.astype(np.float32) if self.to_float32 else image
-        results["img_shape"] = results["ori_shape"] = image.shape[:2]
-        return results
 
 
 @TRANSFORMS.register_module()
 class LoadCheckedAnnotations(LoadAnnotations):
     """LoadAnnotations with one line about labels that cannot be used.
 
-    Args:
-        value_map (dict[int, int], optional): New label of each value that is no class index, such
-            as {255: 1} for masks of 0 and 255. Applied last. Defaults to None.
-        **kwargs: Arguments of :class:`mmseg.datasets.transforms.LoadAnnotations`.
+    ``value_map`` has a new label for each value that is no class index, such as {255: 1} for masks
+    of 0 and 255; it is applied last. The other arguments are those of LoadAnnotations.
 
     Raises:
         InputError: If the label map is missing, broken, in color, of another size than the image,
@@ -84,9 +74,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 f"{path} has the shape {labels.shape} (height, width), its image "
                 f"{results.get('img_path')} has {size}."
             )
-        results["gt_seg_map"] = mapped = labels.copy() if self.value_map else labels
+        results["gt_seg_map"] = labels.copy()
         for old, new in self.value_map.items():
-            mapped[labels == old] = new
+            results["gt_seg_map"][labels == old] = new
         return results
 
 
@@ -99,13 +89,13 @@ def check_label_map(path: str | None) -> None:
     """Raise InputError at a label file in color or with indices above 255; a broken one passes."""
     try:
         with Image.open(path) as labels:
-            color = len(labels.getbands()) > 1
+            is_color = len(labels.getbands()) > 1
             # Files of eight bits are not read any further than their header.
             largest = labels.getextrema()[1] if labels.mode[:1] in "IF" else 0
     except (OSError, AttributeError, ValueError, Image.DecompressionBombError):
         return
-    problem = "is a color image" if color else f"has the label {largest:g}"
-    if color or largest > 255:
+    if is_color or largest > 255:
+        problem = "is a color image" if is_color else f"has the label {largest:g}"
         raise InputError(f"{path} {problem}; labels are 8-bit PNG files of class indices.")
 
 

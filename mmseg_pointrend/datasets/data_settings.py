@@ -23,15 +23,10 @@ NUM_SAMPLES = 20
 def check_data_settings(
     cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
 ) -> None:
-    """Refuse a config whose data, in the loaders that a run uses, cannot be read or would be read
-    wrongly.
-
-    Raises:
-        InputError: If files are missing or hold something else than images and class indices, a
-            decoder is not installed, or settings of padding, sizes or ``reduce_zero_label``
-            disagree. Names the settings.
-    """
-    zero_labels: dict[str, tuple[str, bool]] = {}
+    """Raise InputError if data, in the loaders that a run uses, cannot be read or would be read
+    wrongly: files or a decoder are missing, files hold something else than images and class
+    indices, settings of padding, sizes or ``reduce_zero_label`` disagree."""
+    zero_labels: dict[str, dict[str, bool]] = {}
     for loader in loaders:
         if cfg.get(loader) is None:
             continue
@@ -39,8 +34,16 @@ def check_data_settings(
             files, steps = list_files(dataset), [*_steps(dataset.get("pipeline") or ())]
             for step in steps:
                 check_decoder(step)
-            _check_zero_label(dataset, steps, loader, zero_labels)
+            found = zero_labels.setdefault(type_name(dataset), {})
+            found.update(_zero_labels(dataset, steps, loader))
             _check_files(files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES], steps)
+    for found in zero_labels.values():
+        if len({*found.values()}) > 1:
+            listed = " and ".join(f"{value} in {place}" for place, value in found.items())
+            raise InputError(
+                f"reduce_zero_label must have one value, got {listed}; set it in the data sets and "
+                "leave it out of their pipelines."
+            )
     if "train_dataloader" in loaders and cfg.get("train_dataloader") and cfg.get("model"):
         _check_padding(cfg)
 
@@ -70,24 +73,14 @@ def _steps(pipeline: Sequence) -> Iterator[dict]:
             yield from _steps(step.get("transforms") or ())
 
 
-def _check_zero_label(
-    dataset: dict, steps: list[dict], loader: str, others: dict[str, tuple[str, bool]]
-) -> None:
-    """Compare with the transforms, and with other data sets of the same type."""
-    name, own = type_name(dataset), dataset_settings(dataset).get("reduce_zero_label", False)
+def _zero_labels(dataset: dict, steps: list[dict], loader: str) -> dict[str, bool]:
+    """The values of ``reduce_zero_label`` of a data set and its transforms, by their place."""
+    own = dataset_settings(dataset).get("reduce_zero_label", False)
+    values = {f"{type_name(dataset)} of {loader}": own}
     for step in steps:
-        if type_name(step) in LABEL_LOADERS and step.get("reduce_zero_label") not in (None, own):
-            raise InputError(
-                f"reduce_zero_label differs in {loader}: {name} has {own}, {type_name(step)} has "
-                f"{step['reduce_zero_label']}; set it in the data set and leave it out of the "
-                "pipeline."
-            )
-    other_loader, other = others.setdefault(name, (loader, own))
-    if other != own:
-        raise InputError(
-            f"reduce_zero_label differs: {name} has {other} in {other_loader} and {own} in "
-            f"{loader}; set both to the same value."
-        )
+        if type_name(step) in LABEL_LOADERS and step.get("reduce_zero_label") is not None:
+            values[f"{type_name(step)} of {loader}"] = step["reduce_zero_label"]
+    return values
 
 
 def _check_files(files: list[tuple[str, str | None]], steps: list[dict]) -> None:
@@ -109,15 +102,11 @@ def _check_padding(cfg: Config) -> None:
     size, divisor = preprocessor.get("size"), preprocessor.get("size_divisor")
     crop = _crop_size(cfg.train_dataloader.dataset)
     wanted = f"{crop}, the crop_size of RandomCrop" if crop else "(height, width) of the crops"
-    if (size is None) == (divisor is None):
+    is_unlike = isinstance(size, int) or (size and crop and tuple(size) != crop)
+    if is_unlike or (size is None) == (divisor is None):
         raise InputError(
-            f"{key} must have either size or size_divisor to train, got size={size} and "
-            f"size_divisor={divisor}; set {key}.size={wanted}."
-        )
-    if size is not None and (isinstance(size, int) or tuple(size) != (crop or tuple(size))):
-        raise InputError(
-            f"{key}.size must be the size of the crops that train_dataloader makes, got {size}; "
-            f"set {key}.size={wanted}."
+            f"{key} must have either a size_divisor or the size of the crops that train_dataloader "
+            f"makes, got size={size} and size_divisor={divisor}; set {key}.size={wanted}."
         )
     padding = preprocessor.get("seg_pad_val", 255)
     for name in ("decode_head", "auxiliary_head"):
@@ -132,11 +121,11 @@ def _check_padding(cfg: Config) -> None:
 
 def _crop_size(dataset_cfg: dict) -> tuple[int, int] | None:
     """Size of the crops that leave the training pipeline, None where something else sets it."""
-    for dataset in innermost_datasets(dataset_cfg):
-        for step in reversed([*_steps(dataset.get("pipeline") or ())]):
-            if type_name(step) == "RandomCrop":
-                crop = step.get("crop_size", ())
-                return (crop, crop) if isinstance(crop, int) else tuple(crop) or None
-            if type_name(step) in RESIZES:
-                return None
+    dataset = next(innermost_datasets(dataset_cfg))
+    for step in reversed([*_steps(dataset.get("pipeline") or ())]):
+        if type_name(step) in RESIZES:
+            return None
+        if type_name(step) == "RandomCrop":
+            crop = step.get("crop_size", ())
+            return (crop, crop) if isinstance(crop, int) else tuple(crop)
     return None

@@ -28,16 +28,9 @@ SHIFT = 4  # fractional bits of the coordinates that OpenCV takes
 
 
 def render_shapes(seed: int, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one image and its label map.
+    """Draw one image, BGR uint8 of shape (H, W, 3), and its label map, uint8 of shape (H, W).
 
-    Args:
-        seed (int): Seed of the data set, at least 0.
-        index (int): Index of the image, at least 0.
-        size (tuple[int, int]): Height and width in pixels, at least 32.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: The image, BGR uint8 of shape (H, W, 3), and the class of
-        each pixel, uint8 of shape (H, W).
+    Seed and index are at least 0, ``size`` = (H, W) at least 32.
     """
     height, width = size
     rng = np.random.default_rng([seed, index])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from inspect import signature
+from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
@@ -12,8 +13,6 @@ from ..config import misspelled_names, parts, takes, type_name
 from ..errors import InputError
 
 LAYOUTS = "https://mmsegmentation.readthedocs.io/en/latest/user_guides/2_dataset_prepare.html"
-# Files of polygons, which no transform of MMSegmentation draws.
-POLYGONS = (".json", ".xml", ".txt")
 
 
 def innermost_datasets(dataset_cfg: dict) -> Iterator[dict]:
@@ -33,10 +32,8 @@ def dataset_settings(dataset_cfg: dict) -> dict:
 
 
 def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
-    """List the image and label file of each sample of a data set.
-
-    Empty for data sets other than MMSegmentation's, and those that read from other storage than
-    the disk.
+    """List the image and label file of each sample of a data set; none if that is of another kind
+    than MMSegmentation's, or not on the disk.
 
     Raises:
         InputError: If a folder, all images or a file is missing, or the labels are polygons.
@@ -69,8 +66,7 @@ def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
         raise InputError(
             f"{name}: {len(missing)} files are missing, the first is {missing[0]}. Check "
             f"img_suffix={dataset.img_suffix!r}, seg_map_suffix={dataset.seg_map_suffix!r} and "
-            "ann_file, whose lines are names without them. To read images without labels, leave "
-            "seg_map_path out of data_prefix."
+            "ann_file, whose lines are names without them."
         )
     return files
 
@@ -81,15 +77,15 @@ def _dataset_class(dataset_cfg: dict) -> type:
 
 
 def _refuse_polygons(dataset_cfg: dict) -> None:
-    suffixes = {
-        "ann_file": os.path.splitext(dataset_cfg.get("ann_file") or "")[1].lower(),
-        "seg_map_suffix": dataset_settings(dataset_cfg).get("seg_map_suffix"),
+    files = {
+        "ann_file": dataset_cfg.get("ann_file") or "",  # a .txt is a list of names
+        "seg_map_suffix": f"x{dataset_settings(dataset_cfg).get('seg_map_suffix')}",
     }
-    for setting, suffix in suffixes.items():
-        if suffix in POLYGONS and (setting, suffix) != ("ann_file", ".txt"):
+    for setting, file in files.items():
+        if file.lower().endswith((".json", ".xml")):
             raise InputError(
-                f"{setting} names polygons ({suffix}); MMSegmentation reads label maps, and as "
-                "ann_file a text file with a name a line. Draw the polygons into 8-bit PNG files "
-                "of class indices first (COCO: pycocotools, COCO.annToMask; labelme: "
+                f"{setting} names polygons ({Path(file).suffix}); MMSegmentation reads label maps, "
+                "and as ann_file a text file with a name a line. Draw the polygons into 8-bit PNG "
+                "files of class indices first (COCO: pycocotools, COCO.annToMask; labelme: "
                 "labelme_export_json), set seg_map_path to their folder and leave ann_file out."
             )

@@ -33,16 +33,13 @@ class ShapesBackend(BaseStorageBackend):
         return f"shapes://{size[0]}x{size[1]}/shapes_seed{seed}_{index:06d}{kind}.png"
 
     def get(self, filepath: str) -> bytes:
-        """Draw the PNG file of a path as :meth:`path` makes it, or raise FileNotFoundError."""
-        match = self._path.fullmatch(str(filepath))
-        if match is None:
-            raise FileNotFoundError(f"no picture of shapes has the name {filepath}")
-        height, width, seed, index = map(int, match.groups()[:4])
+        """Draw the PNG file of a path as :meth:`path` makes it."""
+        *numbers, is_label = self._path.fullmatch(str(filepath)).groups()
+        height, width, seed, index = map(int, numbers)
         image, label = _png_pair(seed, index, height, width)
-        return label if match[5] else image
+        return label if is_label else image
 
     def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
-        """Refuse: a picture is no text."""
         raise NotImplementedError(f"{filepath} is a picture")
 
 
@@ -54,8 +51,8 @@ class ShapesDataset(BaseSegDataset):
     different seeds.
 
     Args:
-        size (int | tuple[int, int]): Height and width of the images in pixels, or the side of a
-            square. At least 32. Defaults to 256.
+        size (int | tuple[int, int]): (H, W) of the images, or the side of squares. At least 32.
+            Defaults to 256.
         length (int): Number of images. Defaults to 1000.
         seed (int): Images with another seed are other images. At least 0. Defaults to 0.
         **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset` other than those about files.

@@ -1,4 +1,4 @@
-"""A warning about images whose size the strides of a model do not divide."""
+"""Strides of a model's maps, and a warning about images whose size they do not divide."""
 
 import logging
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-# No backbone of MMSegmentation goes further.
-LARGEST_STRIDE = 64
+from ..point_features import as_levels
+
+LARGEST_STRIDE = 64  # no backbone of MMSegmentation goes further
 
 
 def warn_once_if_misaligned(segmentor: nn.Module) -> None:
@@ -19,10 +20,7 @@ def warn_once_if_misaligned(segmentor: nn.Module) -> None:
 
     def check(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | Sequence) -> None:
         height, width = inputs[0].shape[-2:]
-        levels = [outputs] if isinstance(outputs, Tensor) else outputs
-        maps = [level for level in levels if isinstance(level, Tensor) and level.dim() == 4]
-        strides = [stride_of((height, width), level.shape[-2:]) or 1 for level in maps]
-        divisor = max(strides, default=1)
+        divisor = max(stride_of((height, width), level.shape[-2:]) for level in as_levels(outputs))
         if height % divisor or width % divisor:
             hook.remove()
             print_log(
@@ -36,15 +34,12 @@ def warn_once_if_misaligned(segmentor: nn.Module) -> None:
     hook = segmentor.backbone.register_forward_hook(check)
 
 
-def stride_of(size: Sequence[int], map_size: Sequence[int]) -> int | None:
-    """The stride of a map by its and the image's (H, W), rounded up; a power of two if possible.
-
-    None where no stride gives such a map.
-    """
+def stride_of(size: Sequence[int], map_size: Sequence[int]) -> int:
+    """The stride of a map by its and the image's (H, W), rounded up; a power of two if possible."""
     strides = [
         stride
         for stride in range(1, LARGEST_STRIDE + 1)
         if all(-(-length // stride) == cells for length, cells in zip(size, map_size, strict=True))
     ]
-    powers = [stride for stride in strides if stride & (stride - 1) == 0]
-    return next(iter(powers or strides), None)
+    powers = [stride for stride in strides if stride.bit_count() == 1]
+    return next(iter(powers or strides), max(1, round(size[1] / map_size[1])))

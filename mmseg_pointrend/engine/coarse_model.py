@@ -1,6 +1,5 @@
 """The trained model that PointRend is put on: building it and finding out what it offers."""
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -18,19 +17,8 @@ from ..config import parts, read_config, type_name
 from ..errors import InputError
 from ..models.coarse_heads import CascadeHead, coarse_output, logit_map
 from ..point_features import as_levels
+from .alignment import stride_of
 
-# Where a config does not say how large training crops are.
-DEFAULT_SIZE = (256, 256)
-
-# Modules without which a part cannot be built, by the part's type or the scope before it.
-REQUIREMENTS = {
-    "mmdet": "mmdet.models",
-    "mmpretrain": "mmpretrain.models",
-    "Mask2FormerHead": "mmdet.models",
-    "MaskFormerHead": "mmdet.models",
-    "CCHead": "mmcv.ops",
-    "PSAHead": "mmcv.ops",
-}
 OTHER_SEGMENTORS = {
     "MultimodalEncoderDecoder": "it compares the image with text (SAN), and its head needs both",
     "DepthEstimator": "it predicts depth (VPD), not labels",
@@ -55,15 +43,13 @@ class CoarseModel(NamedTuple):
     stride: int  # of its logits
     crop_size: tuple[int, int]  # (H, W) of the training crops
     in_channels: int  # of the image
-    takes_any_size: bool  # whether it runs on images of other sizes than the crops
 
 
 def read_coarse_model(path: Path) -> CoarseModel:
     """Read a config, build its model, in evaluation mode and without weights, and run it once.
 
-    Raises:
-        InputError: If it is no config, has no model that a point head can be put on, needs packages
-            or operators that are not installed, or if the model cannot be built or does not run.
+    Raises InputError if it has no model that a point head can be put on, or that cannot be built or
+    run here, for want of packages or operators.
     """
     cfg = read_model_config(path)
     with failing(f"{path}: the model cannot be built"):
@@ -72,32 +58,18 @@ def read_coarse_model(path: Path) -> CoarseModel:
     size, channels = _crop_size(cfg), getattr(next(convolutions, None), "in_channels", 3)
     with failing(f"{path}: the model does not run on an image of {size[0]}x{size[1]} pixels"):
         features, logits = _run(network, (channels, *size))
-    takes_any_size = True
-    if (cfg.model.get("test_cfg") or {}).get("mode", "whole") == "whole":
-        try:
-            _run(network, (channels, size[0] + 32, size[1] + 32))
-        except Exception:  # whatever a model makes of an image that it was not made for
-            takes_any_size = False
     is_single = isinstance(features, Tensor)
     levels = [
-        Level(-1 if is_single else index, level.shape[1], _stride(size[1], level.shape[-1]))
+        Level(-1 if is_single else index, level.shape[1], stride_of(size, level.shape[-2:]))
         for index, level in enumerate(as_levels(features))
     ]
-    stride = _stride(size[1], logits.shape[-1])
-    return CoarseModel(path, cfg, network, levels, stride, size, channels, takes_any_size)
+    stride = stride_of(size, logits.shape[-2:])
+    return CoarseModel(path, cfg, network, levels, stride, size, channels)
 
 
 def read_model_config(path: Path) -> Config:
     """Read the config of a model, see :func:`read_coarse_model`."""
-    try:
-        cfg = read_config(path)
-    except InputError as error:
-        cause = error.__cause__
-        while cause is not None and not getattr(cause, "name", None):
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(cause, ImportError):
-            raise InputError(f"{path} needs {_package(cause)}.") from error
-        raise
+    cfg = read_config(path)
     init_default_scope(cfg.get("default_scope", "mmseg"))
     model = cfg.get("model")
     kind = "no model" if not model else type_name(model)
@@ -111,7 +83,9 @@ def read_model_config(path: Path) -> Config:
         raise InputError(
             f"{path} is a PointRend model already: train or test it with configs/pointrend_*.py."
         )
-    _check_requirements(model, path)
+    for package in set(re.findall(r"'type': '(mmdet|mmpretrain)\.", repr(model.to_dict()))):
+        with failing(f"{path} needs {package}"):  # registries would say that a type is missing
+            import_module(f"{package}.models")
     return cfg
 
 
@@ -140,29 +114,6 @@ def _crop_size(cfg: Config) -> tuple[int, int]:
         (cfg.model.get("data_preprocessor") or {}).get("size")
         or cfg.get("crop_size")
         or cfg.model.backbone.get("img_size")
-        or DEFAULT_SIZE
+        or 256
     )
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _stride(pixels: int, cells: int) -> int:
-    """Pixels to a cell, where a last cell may lie partly outside of the image."""
-    power = 2 ** round(math.log2(pixels / cells))
-    return power if math.ceil(pixels / power) == cells else round(pixels / cells)
-
-
-def _check_requirements(model: ConfigDict, path: Path) -> None:
-    for kind in re.findall(r"'type': '([\w.]+)'", repr(model.to_dict())):
-        scope, _, name = kind.rpartition(".")
-        module = REQUIREMENTS.get(name) or REQUIREMENTS.get(scope.partition(".")[0])
-        if module is not None:
-            try:
-                import_module(module)
-            except ImportError as error:
-                raise InputError(f"{path}: {kind} needs {_package(error)}.") from error
-
-
-def _package(error: ImportError) -> str:
-    if error.name == "mmcv._ext":
-        return "the compiled operators of mmcv, which this mmcv was installed without"
-    return f"the package {(error.name or str(error)).partition('.')[0]}, which is not installed"

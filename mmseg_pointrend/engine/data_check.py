@@ -27,8 +27,8 @@ class DataCheckHook(Hook):
     """Compare a model with its data.
 
     The number of classes and the losses are checked at the start, every label on the way. A
-    warning says which classes never occurred, with the likely cause: after 200 training images (or
-    as many as there are), after the first validation and after a test.
+    warning says which classes never occurred, with the likely cause: after 200 training images,
+    after the first validation and after a test.
 
     Raises:
         InputError: If the number of classes, a loss or a label does not fit the model, or the
@@ -39,14 +39,10 @@ class DataCheckHook(Hook):
         self._labels: dict[str, LabelStatistics] = {}
 
     def before_train(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.train_dataloader.dataset)
         check_losses(runner.model)
 
-    def before_val(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.val_dataloader.dataset)
-
-    def before_test(self, runner: Runner) -> None:
-        _check_classes(runner.model, runner.test_dataloader.dataset)
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        _check_classes(runner.model, _dataset(runner, mode))
 
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, mode: str = "train"
@@ -57,31 +53,23 @@ class DataCheckHook(Hook):
         elif mode != "train":
             _check_sizes(runner.model, data_batch.get("inputs", ()), mode)
         head = predicting_head(runner.model)
-        statistics = self._labels.setdefault(
+        labels = self._labels.setdefault(
             mode, LabelStatistics(_num_labels(head), head.ignore_index)
         )
         for sample in samples:
             if "gt_sem_seg" in sample:
-                statistics.add(sample.gt_sem_seg.data, sample)
-        if mode == "train":
-            dataset = runner.train_dataloader.dataset
-            if statistics.num_images >= min(NUM_IMAGES, len(dataset)):
-                self._report(dataset, mode)
+                labels.add(sample.gt_sem_seg.data, sample)
+        if mode == "train" and labels.num_images >= NUM_IMAGES:
+            self._after_epoch(runner)
 
-    def after_val(self, runner: Runner) -> None:
-        self._report(runner.val_dataloader.dataset, "val")
-
-    def after_test(self, runner: Runner) -> None:
-        self._report(runner.test_dataloader.dataset, "test")
-
-    def _report(self, dataset: BaseDataset, mode: str) -> None:
-        statistics = self._labels.get(mode)
-        if statistics is None or statistics.is_reported:
+    def _after_epoch(self, runner: Runner, mode: str = "train") -> None:
+        labels = self._labels.get(mode)
+        if labels is None or labels.is_reported:
             return
-        statistics.is_reported = True
-        problem = statistics.problem(dataset.metainfo.get("classes"))
-        if problem is not None:
-            line = f"{mode}_dataloader: {problem}. {statistics.cause()}"
+        labels.is_reported = True
+        warning = labels.warning(_dataset(runner, mode).metainfo.get("classes"))
+        if warning is not None:
+            line = f"{mode}_dataloader: {warning}"
             print_log(line, logger="current", level=logging.WARNING)
 
 
@@ -98,8 +86,6 @@ class LabelStatistics:
 
     def add(self, labels: Tensor, meta: dict) -> None:
         """Count the labels of an image; refuse one that is neither a class nor ignored."""
-        if not labels.numel():
-            return
         path = meta.get("seg_map_path")
         if labels.min() < 0:
             raise self._wrong_label(int(labels.min()), path)
@@ -112,41 +98,38 @@ class LabelStatistics:
             self._pixels += pixels
             self._reduces_zero_label = bool(meta.get("reduce_zero_label"))
 
-    def problem(self, classes: Sequence[str] | None) -> str | None:
-        """What is unusual about the labels so far; None if nothing is."""
+    def warning(self, classes: Sequence[str] | None) -> str | None:
+        """What is unusual about the labels so far, with the likely cause; None if nothing is."""
         if not self.num_images:
             return None
-        scored = self._pixels[: self._num_classes].clone()
-        if self._ignore_index < self._num_classes:
-            scored[self._ignore_index] = 0
+        scored, ignore_index = self._pixels[: self._num_classes].clone(), self._ignore_index
+        if ignore_index < self._num_classes:
+            scored[ignore_index] = 0
         ignored = 1 - float(scored.sum() / self._pixels.sum())
+        missing = [i for i, n in enumerate(scored) if n == 0 and i != ignore_index]
         if ignored >= MOSTLY_IGNORED:
-            return (
-                f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored "
-                f"(ignore_index={self._ignore_index})"
-            )
-        missing = [i for i, n in enumerate(scored) if n == 0 and i != self._ignore_index]
-        names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]
-        if not names:
+            problem = f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored"
+        elif missing:
+            names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            found = f"{', '.join(names[:5])}{more}"
+            problem = f"in {self.num_images} images no pixel is of the class {found}"
+        else:
             return None
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        return f"in {self.num_images} images no pixel is of the class {', '.join(names[:5])}{more}"
-
-    def cause(self) -> str:
-        """The likely cause of the problem, with what to set."""
         if self._reduces_zero_label:
-            return (
+            cause = (
                 "reduce_zero_label=True ignores 0 and makes 1 the first class; if 0 is a class, "
                 "set reduce_zero_label=False in the data set."
             )
-        ignored = self._ignore_index
-        if self._pixels[ignored]:
-            return (
-                f"The label files hold {ignored}, which is ignore_index; if it is a class there, "
-                f"as in masks of 0 and {ignored}, set value_map={{{ignored}: 1}} in "
-                "LoadCheckedAnnotations."
+        elif self._pixels[ignore_index]:
+            cause = (
+                f"The label files hold {ignore_index}, which is ignore_index; if it is a class "
+                f"there, as in masks of 0 and {ignore_index}, set value_map={{{ignore_index}: 1}} "
+                "in LoadCheckedAnnotations."
             )
-        return "Check that the label files hold the indices of the classes."
+        else:
+            cause = "Check that the label files hold the indices of the classes."
+        return f"{problem}. {cause}"
 
     def _wrong_label(self, label: int, path: str | None) -> InputError:
         count = self._num_classes
@@ -157,6 +140,10 @@ class LabelStatistics:
             f"indices, or set {shift}value_map={{{label}: CLASS}} in LoadCheckedAnnotations or "
             "model.decode_head.num_classes."
         )
+
+
+def _dataset(runner: Runner, mode: str) -> BaseDataset:
+    return getattr(runner, f"{mode}_dataloader").dataset
 
 
 def predicting_head(model: nn.Module) -> nn.Module:
@@ -185,9 +172,8 @@ def _check_classes(model: nn.Module, dataset: BaseDataset) -> None:
     if classes is None or len(classes) == expected:
         return
     name = type(getattr(dataset, "dataset", dataset)).__name__
-    names = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
     raise InputError(
-        f"The head has {expected} classes, {name} has {len(classes)} ({names}). "
-        f"Set model.decode_head.num_classes={len(classes)} (out_channels=1 is for two classes, "
+        f"The head has {expected} classes, {name} has {len(classes)}. Set "
+        f"model.decode_head.num_classes={len(classes)} (out_channels=1 is for two classes, "
         "background and foreground) or choose another data set."
     )

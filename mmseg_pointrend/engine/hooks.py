@@ -1,7 +1,6 @@
 """Hooks that stop a run before bad weights or a diverged loss can spoil it."""
 
 from math import isfinite
-from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce
@@ -17,15 +16,12 @@ from ..checkpoints.reading import trust_mmengine_checkpoints
 class CheckpointCheckHook(Hook):
     """Compare a checkpoint with the model when its weights are loaded.
 
-    MMEngine loads what fits and leaves the rest as it was initialized. Since PyTorch 2.6 MMEngine
-    0.10.7 cannot read its own checkpoints; runs with this hook can.
-
-    Args:
-        allow_partial (bool): Whether to warn instead of refusing. Defaults to False.
+    MMEngine loads what fits and leaves the rest as it was initialized. Runs with this hook can read
+    checkpoints of MMEngine 0.10.7 with PyTorch 2.6 or newer.
 
     Raises:
         InputError: If weights other than those of the point head are missing, have other shapes or
-            no place in the model.
+            no place in the model; ``allow_partial`` warns instead. Defaults to False.
     """
 
     def __init__(self, allow_partial: bool = False) -> None:
@@ -42,12 +38,6 @@ class CheckpointCheckHook(Hook):
             self.allow_partial,
             fresh_point_head=True,
         )
-        # MMEngine removes the best checkpoint of a resumed run, whatever file is named as that.
-        hub = checkpoint.get("message_hub")
-        info = hub["runtime_info"] if isinstance(hub, dict) else {}
-        for key in [key for key in info if key.startswith("best_ckpt")]:
-            if Path(str(info[key])).resolve().parent != Path(runner.work_dir).resolve():
-                del info[key]
 
     def before_train(self, runner: Runner) -> None:
         if self.allow_partial:

@@ -1,4 +1,4 @@
-"""Mixed precision on CPUs, and faster types and memory formats."""
+"""Mixed precision on CPUs, and prediction in faster types and memory formats."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,10 @@ from itertools import pairwise
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
 from mmseg.models.backbones import HRNet, ResNet, ResNetV1c, ResNetV1d
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
-from mmseg.registry import HOOKS, OPTIM_WRAPPERS
+from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -33,27 +31,6 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
-
-
-@HOOKS.register_module()
-class ChannelsLastHook(Hook):
-    """Train in channels_last memory format."""
-
-    def before_run(self, runner: Runner) -> None:
-        runner.model.to(memory_format=torch.channels_last)
-
-
-@HOOKS.register_module()
-class TypeAndLayoutHook(Hook):
-    """Test in another type, given by its name, and format; see :func:`set_type_and_layout`."""
-
-    def __init__(self, dtype: str = "float32", channels_last: bool = False) -> None:
-        self.dtype = getattr(torch, dtype)
-        self.channels_last = channels_last
-
-    def before_test(self, runner: Runner) -> None:
-        # After the weights are loaded: batch norms are folded and no longer have names.
-        set_type_and_layout(runner.model, self.dtype, self.channels_last)
 
 
 def set_type_and_layout(
@@ -82,25 +59,20 @@ def set_type_and_layout(
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Fold batch norms into the convolutions before them.
+    """Fold batch norms into the convolutions before them, in place, and return the model.
 
     Only in modules that are known to compute in the order of their children: ``nn.Sequential``,
-    mmcv's ``ConvModule``, MMSegmentation's ResNets and HRNets. The model, in eval mode, is changed
-    in place and returned.
+    mmcv's ``ConvModule``, MMSegmentation's ResNets and HRNets.
     """
-    for module in filter(_computes_in_order, [*model.modules()]):
-        children = [*module.named_children()]
-        for (conv_name, conv), (norm_name, norm) in pairwise(children):
+    ordered = (nn.Sequential, ResNet, ResNetV1c, ResNetV1d, HRNet, BasicBlock, Bottleneck)
+    for module in [*model.modules()]:
+        is_conv_norm = isinstance(module, ConvModule) and module.order[:2] == ("conv", "norm")
+        if type(module) not in ordered and not is_conv_norm:
+            continue
+        for (conv_name, conv), (norm_name, norm) in pairwise([*module.named_children()]):
             # Transposed convolutions have their output channels in another dimension.
             is_convolution = isinstance(conv, _ConvNd) and not isinstance(conv, _ConvTransposeNd)
             if is_convolution and isinstance(norm, _BatchNorm):
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())
     return model
-
-
-def _computes_in_order(module: nn.Module) -> bool:
-    if isinstance(module, ConvModule):
-        return module.order[:2] == ("conv", "norm")
-    resnets = (ResNet, ResNetV1c, ResNetV1d, HRNet, BasicBlock, Bottleneck)
-    return type(module) in (nn.Sequential, *resnets)

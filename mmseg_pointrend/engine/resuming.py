@@ -27,17 +27,12 @@ class WholeFileBackend(LocalBackend):
     """The local disk, where a file is replaced at once or not at all.
 
     MMEngine's own backend writes in place, and a run that is killed meanwhile leaves half a
-    checkpoint. For MMEngine's ``CheckpointHook``:
-
-        default_hooks = dict(checkpoint=dict(backend_args=dict(backend="whole")))
+    checkpoint. MMEngine's CheckpointHook takes it by ``backend_args=dict(backend="whole")``.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file beside its place and move it there once it is on the disk.
-
-        Raises:
-            InputError: If it cannot be written; what was there stays.
-        """
+        """Write a file beside its place and move it there once it is on the disk; an InputError if
+        it cannot be written."""
         with replacing(Path(filepath)) as partial, partial.open("wb") as file:
             file.write(obj)
             file.flush()
@@ -53,7 +48,6 @@ class IterationSeedHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Restore the order of the data, and have batches seeded wherever they are loaded."""
         loader, hub = runner.train_dataloader, runner.message_hub
         sampler = loader.sampler
         if hasattr(sampler, "seed"):  # without randomness.seed, a new one at every start
@@ -67,7 +61,6 @@ class IterationSeedHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Seed the step."""
         seed_everything(runner.seed, STEP, get_rank(), runner.iter)
 
 

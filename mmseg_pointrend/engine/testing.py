@@ -1,10 +1,7 @@
 """Testing a trained model."""
 
-from collections import Counter
-from pathlib import Path
-
+import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
@@ -12,11 +9,12 @@ from mmseg.evaluation import IoUMetric
 
 from ..checkpoints.fitting import bare_segmentor, check_weights
 from ..checkpoints.reading import checkpoints_as_data, read_checkpoint
-from ..config import import_wherever_loaded, misspelled_names, parts, set_hook, type_name
+from ..config import misspelled_names, parts, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
 from ..segmentors import use_label_segmentor
 from .alignment import warn_once_if_misaligned
+from .precision import set_type_and_layout
 from .training import log_missing_parts
 
 # Metrics that score labels. What others read of a prediction is not known.
@@ -36,26 +34,10 @@ def run_test(
     trust: bool = False,
     report: Hook | None = None,
 ) -> dict[str, float]:
-    """Score a checkpoint on the test set of a config, with the options of ``tools/test.py``.
+    """Score a checkpoint on the test set of a config, changed in place, and return the metrics.
 
-    Args:
-        cfg (Config): Config of the model and its data; changed in place.
-        checkpoint (str): Checkpoint file.
-        out (str, optional): Folder for the predicted label maps.
-        show_dir (str, optional): Folder for images painted with prediction and truth.
-        tta (bool): Average predictions over the config's ``tta_pipeline``.
-        logits (bool): Keep the config's own segmentor where only labels are scored.
-        dtype (str): Type to predict in, 'float32' or 'bfloat16'.
-        channels_last (bool): channels_last memory format.
-        allow_partial (bool): Go on if the checkpoint lacks weights.
-        trust (bool): Run code that checkpoints carry.
-        report (Hook, optional): A :class:`~mmseg_pointrend.report.hook.ReportHook`.
-
-    Returns:
-        dict[str, float]: The metrics.
-
-    Raises:
-        InputError: If data, checkpoint or config do not fit.
+    Options are those of ``tools/test.py``; ``report`` is a
+    :class:`~mmseg_pointrend.report.hook.ReportHook`. Raises InputError if anything does not fit.
     """
     check_data_settings(cfg, ["test_dataloader"])
     state_dict = read_checkpoint(checkpoint, trust)["state_dict"]
@@ -64,16 +46,18 @@ def run_test(
     if out is not None and "IoUMetric" not in metrics:
         raise InputError("test_evaluator must have an IoUMetric for --out, which writes the files.")
     if show_dir is not None:
-        _show_in(cfg, show_dir)
+        _require(cfg, "--show-dir", "visualizer", "default_hooks.visualization")
+        # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
+        cfg.default_hooks.visualization.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = show_dir
     if tta:
-        _average_augmented(cfg)
+        _require(cfg, "--tta", "tta_pipeline", "tta_model")
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
     elif not logits and metrics <= LABEL_METRICS:
         use_label_segmentor(cfg)
-    if dtype != "float32" or channels_last:
-        set_hook(cfg, "TypeAndLayoutHook", dtype=dtype, channels_last=channels_last)
     if allow_partial:
         set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
-    import_wherever_loaded(cfg)
 
     with checkpoints_as_data(trust):
         with misspelled_names():
@@ -82,8 +66,9 @@ def run_test(
         # Not by the config in the work dir, which others may test again.
         if report is not None:
             runner.register_hook(report)
+        if dtype != "float32" or channels_last:
+            runner.register_hook(TypeAndLayoutHook(getattr(torch, dtype), channels_last))
         if out is not None:
-            _refuse_equal_names(loop.dataloader.dataset)
             mkdir_or_exist(out)
             next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
         log_missing_parts(runner, "test_dataloader")
@@ -92,29 +77,19 @@ def run_test(
         return runner.test()
 
 
-def _show_in(cfg: Config, folder: str) -> None:
-    if not (cfg.get("visualizer") and cfg.get("default_hooks", {}).get("visualization")):
-        raise InputError(
-            "The config must have visualizer and default_hooks.visualization for --show-dir."
-        )
-    # OpenMMLab's hook paints every 50th image unless told otherwise, OneDL's every one.
-    cfg.default_hooks.visualization.update(draw=True, interval=1)
-    cfg.visualizer.save_dir = folder
+class TypeAndLayoutHook(Hook):
+    """See :func:`~mmseg_pointrend.engine.precision.set_type_and_layout`."""
+
+    def __init__(self, *type_and_layout: object) -> None:
+        self.type_and_layout = type_and_layout
+
+    def before_test(self, runner: Runner) -> None:
+        # After the weights are loaded: batch norms are folded and no longer have names.
+        set_type_and_layout(runner.model, *self.type_and_layout)
 
 
-def _average_augmented(cfg: Config) -> None:
-    if not (cfg.get("tta_pipeline") and cfg.get("tta_model")):
-        raise InputError("The config must have tta_pipeline and tta_model for --tta.")
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
-
-
-def _refuse_equal_names(dataset: BaseDataset) -> None:
-    """Refuse images whose predictions IoUMetric would write to the same file."""
-    paths = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
-    for name, count in Counter(Path(path).stem for path in paths).items():
-        if count > 1:
-            raise InputError(
-                f"{count} images have the name {name}, by which --out names its files; test them "
-                "one after the other (test_dataloader.dataset.data_prefix) into other folders."
-            )
+def _require(cfg: Config, option: str, *keys: str) -> None:
+    for key in keys:
+        part, _, name = key.rpartition(".")
+        if not (cfg.get(part, {}) if part else cfg).get(name):
+            raise InputError(f"The config must have {key} for {option}.")

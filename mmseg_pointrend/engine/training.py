@@ -7,7 +7,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from ..checkpoints.reading import checkpoints_as_data
-from ..config import import_wherever_loaded, misspelled_names, set_hook, type_name
+from ..config import misspelled_names, set_hook, type_name
 from ..datasets import check_data_settings
 from ..errors import InputError
 
@@ -26,25 +26,14 @@ def run_training(
     allow_partial: bool = False,
     trust: bool = False,
 ) -> nn.Module:
-    """Train the model of a config, with the options of ``tools/train.py``, and return it.
+    """Train the model of a config, changed in place, and return it.
 
-    Args:
-        cfg (Config): Config of a training run; changed in place.
-        resume (str, optional): Checkpoint to resume, or 'auto' for the latest one in the work dir,
-            if there is any. Defaults to None: as the config says.
-        amp (bool): Mixed precision, float16 on a GPU, bfloat16 on a CPU. Defaults to False.
-        channels_last (bool): channels_last memory format. Defaults to False.
-        allow_partial (bool): Start from a checkpoint that does not fit. Defaults to False.
-        trust (bool): Run code that checkpoints carry. Defaults to False.
-
-    Raises:
-        InputError: If config, data, checkpoint or ``amp`` do not fit each other.
+    Options are those of ``tools/train.py``; ``resume`` is a checkpoint, or 'auto' for the latest
+    one in the work dir, if there is any. Raises InputError if anything does not fit.
     """
     check_data_settings(cfg)
     if amp:
         _enable_amp(cfg)
-    if channels_last:
-        set_hook(cfg, "ChannelsLastHook")
     if allow_partial:
         set_hook(cfg, "CheckpointCheckHook", allow_partial=True)
     if resume == "auto":
@@ -52,11 +41,12 @@ def run_training(
         cfg.resume, resume = False, find_latest_checkpoint(cfg.work_dir)
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
-    import_wherever_loaded(cfg)
     with checkpoints_as_data(trust):
         with misspelled_names():
             runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
             _ = runner.train_loop, runner.val_loop  # built when they are first read
+        if channels_last:
+            runner.model.to(memory_format=torch.channels_last)
         log_missing_parts(runner, "train_dataloader")
         return runner.train()
 

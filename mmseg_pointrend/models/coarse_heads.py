@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .losses import any_label
 
 # What a coarse head has in common with the PointRendHead that it belongs to.
 SHARED_KEYS = ("num_classes", "out_channels", "ignore_index", "align_corners")
@@ -41,21 +40,15 @@ class CascadeHead(ModuleList):
         """Losses and accuracy of each head, as ``0.*``, ``1.*``, ..."""
         losses = {}
         for index, (head, output) in enumerate(zip(self, outputs, strict=True)):
-            of_head = head.loss_by_feat(output, batch_data_samples)
-            losses.update(add_prefix(of_head, str(index)))
+            losses |= add_prefix(head.loss_by_feat(output, batch_data_samples), str(index))
         return losses
 
 
 def build_coarse_head(config: dict | Sequence[dict], owner: BaseDecodeHead) -> nn.Module:
-    """Build a coarse head.
+    """Build a coarse head from its config, or a cascade from several.
 
-    Args:
-        config (dict | Sequence[dict]): Config of a decode head, or those of a cascade. Each takes
-            SHARED_KEYS, and with one channel ``threshold``, from ``owner`` unless it has them.
-        owner (BaseDecodeHead): The PointRendHead that it belongs to.
-
-    Raises:
-        InputError: If a config has another value for one of them than ``owner``.
+    Each head takes SHARED_KEYS, and with one channel ``threshold``, from the PointRendHead that it
+    belongs to; an InputError names both values if its config has another one.
     """
     if isinstance(config, Sequence):
         return CascadeHead([build_coarse_head(part, owner) for part in config])
@@ -89,17 +82,11 @@ def classifies_masks(head: nn.Module) -> bool:
 
 
 def coarse_output(head: nn.Module, inputs: Tensor | Sequence) -> Tensor | Sequence:
-    """Run a coarse head.
+    """Run a coarse head on what the backbone (or neck) gives; returns what the head gives.
 
-    Args:
-        head (nn.Module): The head.
-        inputs (Tensor | Sequence): What the backbone (or neck) gives.
-
-    Returns:
-        Tensor | Sequence: What the head gives; logits, (B, C, h, w), of a head that classifies
-        masks: the logarithm of its class scores, each the sum over queries of softmax times
-        sigmoid, at the stride of its masks. MMSegmentation upsamples masks before the sigmoid, so
-        that labels can differ from its own.
+    A head that classifies masks gives logits, (B, C, h, w), here: the logarithm of its class
+    scores, each the sum over queries of softmax times sigmoid, at the stride of its masks.
+    MMSegmentation upsamples masks before the sigmoid, so that labels can differ from its own.
     """
     if not classifies_masks(head):
         return head(inputs)
@@ -135,10 +122,8 @@ def coarse_losses(
     batch_data_samples: list[SegDataSample],
     ignore_index: int,
 ) -> dict[str, Tensor]:
-    """Losses and accuracy of a coarse head, from its output; zeros where all labels are ignored.
-
-    There are none where the output has no gradient, as that of a frozen model.
-    """
+    """Losses and accuracy of a coarse head, from its output; zeros where all labels are ignored,
+    none where the output has no gradient, as that of a frozen model."""
     if torch.is_grad_enabled() and not logit_map(output).requires_grad:
         return {}
     if any((sample.gt_sem_seg.data != ignore_index).any() for sample in batch_data_samples):
@@ -146,17 +131,13 @@ def coarse_losses(
     # Some of MMSegmentation's losses fail or are NaN without a label: take them at another one.
     labeled = [sample.new() for sample in batch_data_samples]
     for sample in labeled:
-        labels = torch.full_like(sample.gt_sem_seg.data, any_label(ignore_index))
+        labels = torch.full_like(sample.gt_sem_seg.data, int(ignore_index == 0))
         sample.gt_sem_seg = PixelData(data=labels)
     return {name: 0 * loss for name, loss in head.loss_by_feat(output, labeled).items()}
 
 
 def check_trainable(head: nn.Module) -> None:
-    """Refuse heads that train on other maps than they predict from.
-
-    Raises:
-        InputError: If the head is in training mode and is a PIDHead or classifies masks.
-    """
+    """Raise InputError if a head in training mode trains on other maps than it predicts from."""
     if head.training and (isinstance(head, PIDHead) or classifies_masks(head)):
         raise InputError(
             f"coarse_head: a {type(head).__name__} trains on other maps than it predicts from, so "

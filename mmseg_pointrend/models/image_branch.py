@@ -1,8 +1,7 @@
 """Fine features that a decode head does not see: a level that the neck leaves out, and the image.
 
-The decode head of a segmentor sees what the backbone (or neck) gives. A neck of type
-``WithFinestLevel`` hands on the backbone's finest level before its own. A backbone of type
-``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
+A neck of type ``WithFinestLevel`` hands on the backbone's finest level before its own. A backbone
+of type ``WithImage`` hands the image on with its levels; the :class:`ImageBranch` of a
 :class:`PointRendHead` turns it into levels of stride 2 and 4.
 """
 
@@ -19,17 +18,10 @@ from ..point_features import as_levels
 
 @MODELS.register_module(name="WithFinestLevel")
 def build_with_finest_level(of: str, **kwargs) -> nn.Module:
-    """Build a neck that gives the finest level of its backbone, as it is, before its own.
+    """Build a neck of type ``of`` that gives the finest level of its backbone before its own.
 
-    Its weights have the names that they have without it, so that checkpoints fit. Heads count one
-    level more: ``in_index`` of the coarse head starts at 1.
-
-    Args:
-        of (str): Type of the neck, such as ``"FPN"`` with ``start_level=1``.
-        **kwargs: Its own settings.
-
-    Returns:
-        nn.Module: The neck.
+    Its weights keep their names, so that checkpoints fit. Heads count one level more: ``in_index``
+    of the coarse head starts at 1.
     """
     neck = MODELS.build(dict(type=of, **kwargs))
     neck.register_forward_hook(lambda neck, args, output: (args[0][0], *output))
@@ -38,14 +30,10 @@ def build_with_finest_level(of: str, **kwargs) -> nn.Module:
 
 @MODELS.register_module(name="WithImage")
 def build_with_image(of: str, **kwargs) -> nn.Module:
-    """Build a backbone or neck that hands on the image together with its levels.
+    """Build a backbone or neck of type ``of`` that hands on the image together with its levels.
 
     Its weights keep their names, so that checkpoints fit. A neck needs it too, where there is one.
-
-    Args:
-        of (str): Type of the backbone or neck. In a config that inherits one,
-            ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is all that it takes.
-        **kwargs: Its own settings.
+    In a config that inherits them, ``backbone=dict(type="WithImage", of="BiSeNetV1")`` is enough.
     """
     module = MODELS.build(dict(type=of, **kwargs))
     module.register_forward_hook(_hand_on_image)
@@ -59,11 +47,8 @@ def _hand_on_image(module: nn.Module, args: tuple, output: Tensor | Sequence) ->
 
 
 def image_of(features: Tensor | Sequence) -> Tensor:
-    """The image, (B, C, H, W), that a backbone of type ``WithImage`` has handed on.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """The image, (B, C, H, W), that a backbone of type ``WithImage`` has handed on; an InputError
+    if there is none."""
     image = getattr(as_levels(features)[0], "image", None)
     if image is None:
         raise InputError(
@@ -75,36 +60,24 @@ def image_of(features: Tensor | Sequence) -> Tensor:
 
 @MODELS.register_module()
 class ImageBranch(BaseModule):
-    """Levels of stride 2 and 4 by two 3x3 convolutions each.
+    """Levels of stride 2, 4, ... by two 3x3 convolutions each.
 
     Args:
         in_channels (int): Channels of the image. Defaults to 3.
-        channels (Sequence[int]): Channels of the levels, each of half the size of the one before.
-            Defaults to (32, 64), strides 2 and 4.
-        norm_cfg (dict, optional): Normalization. Defaults to dict(type='BN').
-        init_cfg (dict, optional): Initialization. Defaults to that of the convolutions.
+        channels (Sequence[int]): Channels of the levels. Defaults to (32, 64), strides 2 and 4.
     """
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        channels: Sequence[int] = (32, 64),
-        norm_cfg: dict | None = dict(type="BN"),
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, in_channels: int = 3, channels: Sequence[int] = (32, 64)) -> None:
+        super().__init__()
         self.channels = list(channels)
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                ConvModule(before, width, 3, stride=2, padding=1, norm_cfg=norm_cfg),
-                ConvModule(width, width, 3, padding=1, norm_cfg=norm_cfg),
-            )
-            for before, width in zip([in_channels, *channels[:-1]], channels, strict=True)
-        )
+        self.stages = nn.ModuleList()
+        for width in channels:
+            first = ConvModule(in_channels, width, 3, 2, padding=1, norm_cfg=dict(type="BN"))
+            second = ConvModule(width, width, 3, padding=1, norm_cfg=dict(type="BN"))
+            self.stages.append(nn.Sequential(first, second))
+            in_channels = width
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Levels, finest first, of an image, (B, C, H, W)."""
-        levels = []
-        for stage in self.stages:
-            levels.append(stage(levels[-1] if levels else image))
-        return levels
+        x = image
+        return [x := stage(x) for stage in self.stages]

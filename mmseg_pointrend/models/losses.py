@@ -1,47 +1,21 @@
-"""Losses of one sigmoid channel and of points, and settings of losses that cannot train a head."""
+"""Losses at points, and settings of losses that cannot train a head."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from mmseg.models.losses import CrossEntropyLoss, FocalLoss, LovaszLoss
 from mmseg.models.losses.lovasz_loss import lovasz_hinge
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..config import takes
 from ..errors import InputError
 
-# Losses of MMSegmentation that one channel cannot train with, and what takes their place: Dice and
-# Tversky compare channel 0 with the background, the others apply a softmax, which is 1 everywhere.
-ONE_CHANNEL_ALTERNATIVES = {
-    "DiceLoss": "BinaryDiceLoss",
-    "TverskyLoss": "BinaryDiceLoss",
-    "OhemCrossEntropy": "CrossEntropyLoss with use_sigmoid=True",
-    "HuasdorffDisstanceLoss": "BinaryDiceLoss",
-}
+# Losses of MMSegmentation that cannot train a single channel: Dice and Tversky compare it with the
+# background, the others apply a softmax, which is 1 everywhere.
+MANY_CHANNEL_LOSSES = ("DiceLoss", "HuasdorffDisstanceLoss", "OhemCrossEntropy", "TverskyLoss")
 # Losses that see nothing of an image but single pixels. FocalLoss runs on GPUs only.
-POINT_LOSSES = ("BinaryDiceLoss", "CrossEntropyLoss", "DiceLoss", "LovaszLoss", "TverskyLoss")
-
-
-@MODELS.register_module()
-class BinaryDiceLoss(DiceLoss):
-    """Dice loss of the foreground, for heads with one sigmoid channel.
-
-    :class:`mmseg.models.losses.DiceLoss`, whose arguments it takes, compares channel 0 with the
-    mask of class 0, so that a single channel learns the background, and counts ignored pixels.
-    """
-
-    def forward(
-        self, pred: Tensor, target: Tensor, *args: Any, ignore_index: int = 255, **kwargs: Any
-    ) -> Tensor:
-        """Dice loss of logits, (B, 1, H, W), and labels, (B, H, W), of 0, 1 or ``ignore_index``."""
-        ignored = (target == ignore_index).unsqueeze(1)
-        # A sigmoid of -inf is 0: the pixel then adds nothing to any of the sums.
-        pred = pred.masked_fill(ignored, float("-inf") if self.activate else 0)
-        foreground = target.unsqueeze(1).masked_fill(ignored, 0)
-        return super().forward(pred, foreground, *args, **kwargs)
+POINT_LOSSES = ("CrossEntropyLoss", "DiceLoss", "LovaszLoss", "TverskyLoss")
 
 
 def loss_modules(head: BaseDecodeHead) -> Sequence[nn.Module]:
@@ -63,7 +37,7 @@ def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[s
     accuracy = 100 * ((predicted == labels) & labeled).sum() / labeled.sum().clamp(min=1)
     weight = 1
     if not labeled.any():  # some of MMSegmentation's losses fail or are NaN there
-        labels, weight = torch.full_like(labels, any_label(head.ignore_index)), 0
+        labels, weight = torch.full_like(labels, int(head.ignore_index == 0)), 0
     losses: dict[str, Tensor] = {}
     for module in loss_modules(head):
         # To MMSegmentation's losses the points are an image one pixel wide.
@@ -72,85 +46,54 @@ def point_losses(head: BaseDecodeHead, logits: Tensor, labels: Tensor) -> dict[s
     return {**losses, "acc_point": accuracy}
 
 
-def any_label(ignore_index: int) -> int:
-    """A label that is not ignored, for losses whose value does not matter."""
-    return 0 if ignore_index != 0 else 1
-
-
 def can_train_points(kind: str, out_channels: int) -> bool:
     """Whether a loss, by its registered name, can train a point head on this machine."""
     losses = (*POINT_LOSSES, "FocalLoss") if torch.cuda.is_available() else POINT_LOSSES
-    return kind in losses and not (out_channels == 1 and kind in ONE_CHANNEL_ALTERNATIVES)
+    return kind in losses and not (out_channels == 1 and kind in MANY_CHANNEL_LOSSES)
 
 
 def check_losses(model: nn.Module) -> None:
-    """Refuse losses that cannot train the heads of a model, frozen ones left out.
-
-    Raises:
-        InputError: If a loss is wrong for one channel or for points, has class weights for another
-            number of classes, ignores another label than its head, or does not run on the device.
-    """
+    """Raise InputError if a loss cannot train its head in a model, frozen heads left out: it is
+    wrong for one channel or for points, has class weights for another number of classes, ignores
+    another label than its head, or does not run on the device."""
     for name, head in model.named_modules():
         if isinstance(head, BaseDecodeHead) and any(p.requires_grad for p in head.parameters()):
             for loss in loss_modules(head):
-                _check_loss(loss, head, f"{name or 'decode_head'}.loss_decode")
+                problem = _problem(loss, head)
+                if problem is not None:
+                    raise InputError(f"{name or 'decode_head'}.loss_decode: {problem}.")
 
 
-def _check_loss(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
-    kind = type(loss).__name__
+def _problem(loss: nn.Module, head: BaseDecodeHead) -> str | None:
+    """What keeps a loss from training a head, and what to do; None if nothing does."""
+    kind, classes = type(loss).__name__, head.out_channels
     if hasattr(head, "point_head") and not takes(loss.forward, "ignore_index"):
-        raise InputError(
-            f"{key}: {kind} takes no ignore_index and cannot be used at points; set {key} to "
-            "another loss, such as CrossEntropyLoss."
+        return f"{kind} takes no ignore_index and cannot be used at points; use CrossEntropyLoss"
+    if classes == 1 and kind in MANY_CHANNEL_LOSSES:
+        return (
+            f"MMSegmentation's {kind} cannot train a single channel; set out_channels=2, or use "
+            "CrossEntropyLoss with use_sigmoid=True"
         )
-    if head.out_channels == 1:
-        _check_one_channel(loss, key)
+    is_softmax_lovasz = isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge
+    if classes == 1 and (is_softmax_lovasz or getattr(loss, "use_sigmoid", True) is False):
+        setting = "loss_type='binary'" if is_softmax_lovasz else "use_sigmoid=True"
+        return f"{kind} applies a softmax, constant on a single channel; set {setting} in it"
     ignored = getattr(loss, "ignore_index", getattr(loss, "ignore_label", head.ignore_index))
     if ignored != head.ignore_index:
-        raise InputError(
-            f"{key}: {kind} has ignore_index={ignored}, its head has ignore_index="
-            f"{head.ignore_index}; set both to the same label."
+        return (
+            f"{kind} has ignore_index={ignored}, its head has ignore_index={head.ignore_index}; "
+            "set both to the same label"
         )
-    _check_class_weight(loss, head, key)
-    if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
-        raise InputError(
-            f"{key}: MMSegmentation's FocalLoss runs on GPUs only; train on a GPU or set "
-            "CrossEntropyLoss."
-        )
-
-
-def _check_one_channel(loss: nn.Module, key: str) -> None:
-    kind = type(loss).__name__
-    if kind in ONE_CHANNEL_ALTERNATIVES:
-        raise InputError(
-            f"{key}: MMSegmentation's {kind} cannot train a single channel, which it takes for "
-            f"class 0, the background; use {ONE_CHANNEL_ALTERNATIVES[kind]}, or out_channels=2."
-        )
-    setting = None
-    if isinstance(loss, LovaszLoss) and loss.cls_criterion is not lovasz_hinge:
-        setting = "loss_type='binary'"
-    elif getattr(loss, "use_sigmoid", True) is False:
-        setting = "use_sigmoid=True"
-    if setting is not None:
-        raise InputError(
-            f"{key}: {kind} applies a softmax, which is constant on a single channel; set {setting}"
-            " in it."
-        )
-
-
-def _check_class_weight(loss: nn.Module, head: BaseDecodeHead, key: str) -> None:
     weights = getattr(loss, "class_weight", None)
-    if weights is None:
-        return
     # Of a sigmoid it is the pos_weight: a list would broadcast along the image's width.
     is_binary = isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid
-    if is_binary and len(weights) != 1:
-        raise InputError(
-            f"{key}: class_weight must be one number, the weight of the foreground, with "
-            f"use_sigmoid=True, got {len(weights)}; set class_weight=[{float(weights[-1])}]."
+    if weights is not None and is_binary and len(weights) != 1:
+        return (
+            "class_weight must be one number, the weight of the foreground, with use_sigmoid=True, "
+            f"got {len(weights)}; set class_weight=[{float(weights[-1])}]"
         )
-    if not is_binary and len(weights) != head.out_channels:
-        raise InputError(
-            f"{key}: class_weight must have one number for each of the {head.out_channels} "
-            f"classes, got {len(weights)}."
-        )
+    if weights is not None and not is_binary and len(weights) != classes:
+        return f"class_weight must have {classes} numbers, one a class, got {len(weights)}"
+    if isinstance(loss, FocalLoss) and next(head.parameters()).device.type == "cpu":
+        return "MMSegmentation's FocalLoss runs on GPUs only; train on one or use CrossEntropyLoss"
+    return None

@@ -54,7 +54,7 @@ def test_reads_what_mmengine_writes(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), 5])
 def test_other_content_is_refused(tmp_path: Path, content: object) -> None:
-    with pytest.raises(InputError, match=f"holds a {type(content).__name__}"):
+    with pytest.raises(InputError, match="holds no weights"):
         read_checkpoint(save(tmp_path, content))
 
 

@@ -18,11 +18,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import nn
 
-from mmseg_pointrend.checkpoints.reading import (
-    RefusedCheckpoint,
-    checkpoints_as_data,
-    read_checkpoint,
-)
+from mmseg_pointrend.checkpoints.reading import checkpoints_as_data, read_checkpoint
 from mmseg_pointrend.errors import InputError
 
 WEIGHTS = dict(weight=torch.ones(2, 3), bias=torch.zeros(2))
@@ -149,12 +145,10 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, zipped: bool) -> None
 
 
 def test_what_cannot_be_fetched_is_named(server: str, tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.pth", tmp_path):
-        with pytest.raises(InputError, match="no such checkpoint file"):
+    gone = (tmp_path / "gone.pth", f"{server}/gone.pth", "http://127.0.0.1:9/gone.pth")
+    for path in (*gone, tmp_path):
+        with pytest.raises(InputError, match=rf"{path} cannot be read as a checkpoint"):
             read_checkpoint(path)
-    for address in (f"{server}/gone.pth", "http://127.0.0.1:9/gone.pth"):
-        with pytest.raises(InputError, match=r"gone\.pth cannot be read"):
-            read_checkpoint(address)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -177,7 +171,7 @@ def test_code_is_refused_wherever_it_comes_from(
     for load in (partial(load_checkpoint, Net()), lambda name: PretrainedInit(name)(Net())):
         with checkpoints_as_data(), pytest.raises(InputError) as error:
             load(address)
-        assert isinstance(error.value, RefusedCheckpoint) or kind == "pickle"
+        assert "is refused" in str(error.value) or kind == "pickle"
         assert "bad.pth" in str(error.value)
         assert not target.exists()
     if kind != "pickle":  # torch.load reads no plain pickles at all
@@ -191,7 +185,7 @@ def test_the_refusal_names_the_code(tmp_path: Path, zipped: bool) -> None:
     path, target = tmp_path / "model.pth", tmp_path / "touched"
     content = dict(state_dict=WEIGHTS, extra=Malicious(target))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(RefusedCheckpoint, match=rf"is refused: .*{os.mkdir.__module__}\.mkdir"):
+    with pytest.raises(InputError, match=rf"is refused: .*{os.mkdir.__module__}\.mkdir"):
         read_checkpoint(path)
     assert not target.exists()
     read_checkpoint(path, trust=True)
@@ -216,7 +210,7 @@ def test_blocks_of_several_threads_do_not_mix(tmp_path: Path, checkpoint: Path) 
     path = spoil(checkpoint, tmp_path / "bad.pth", tmp_path / "touched")
 
     def refuses() -> None:
-        with checkpoints_as_data(), pytest.raises(RefusedCheckpoint):
+        with checkpoints_as_data(), pytest.raises(InputError, match="is refused"):
             CheckpointLoader.load_checkpoint(str(path))
 
     outer, inner = checkpoints_as_data(trust=True), checkpoints_as_data()

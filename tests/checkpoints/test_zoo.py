@@ -28,9 +28,11 @@ def test_a_name_that_is_unknown_is_answered_with_the_nearest() -> None:
         zoo.find_config("pointrend_r50_citiscapes")
     with pytest.raises(InputError, match="nearest are"):
         zoo.find_config("?")
-    for name in ("gone.py", "folder/pointrend_r50_cityscapes", "default_runtime"):
-        with pytest.raises(InputError, match=name):
-            zoo.find_config(name)
+    with pytest.raises(InputError, match="default_runtime: neither a file nor a model"):
+        zoo.find_config("default_runtime")
+    for name in ("gone.py", "folder/pointrend_r50_cityscapes"):
+        with pytest.raises(InputError, match=f"{name}: no such config file"):
+            PointRendInferencer(name)
 
 
 class Server(http.server.ThreadingHTTPServer):

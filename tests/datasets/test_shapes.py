@@ -3,14 +3,11 @@ import pickle
 
 import mmcv
 import numpy as np
-import pytest
 import torch
-from mmengine import fileio
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from mmseg_pointrend.datasets import ShapesDataset, render_shapes
-from mmseg_pointrend.datasets.shapes import ShapesBackend
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../configs/_base_/datasets/shapes.py")
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
@@ -47,13 +44,6 @@ def test_indices_pickle_and_repeat() -> None:
     first, copy = dataset[1], pickle.loads(pickle.dumps(dataset))[1]
     assert torch.equal(first["inputs"], copy["inputs"])
     assert os.path.basename(first["data_samples"].img_path) == "shapes_seed0_000008.png"
-
-
-def test_backend_refuses_other_names() -> None:
-    with pytest.raises(FileNotFoundError, match="cat"):
-        fileio.get("shapes://64x64/cat.png")
-    with pytest.raises(NotImplementedError):
-        fileio.get_text(ShapesBackend.path(0, 0, (64, 64)))
 
 
 def test_config() -> None:

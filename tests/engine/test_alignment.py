@@ -17,8 +17,8 @@ def test_finds_the_stride_of_a_map(size: tuple[int, int], stride: int) -> None:
         assert found == stride
 
 
-def test_a_map_of_no_stride_has_none() -> None:
-    assert stride_of((64, 64), (7, 30)) is None
+def test_a_map_of_no_stride_has_the_nearest() -> None:
+    assert stride_of((64, 64), (7, 30)) == 2
 
 
 @pytest.mark.parametrize(("size", "warnings"), [((64, 96), 0), ((60, 96), 1)])

@@ -55,7 +55,6 @@ def test_levels_logits_and_crops(tiny_model: Callable[..., ConfigDict], tmp_path
     coarse = read(tmp_path, dict(tiny_model().to_dict(), decode_head=dict(FCN, in_index=1)))
     assert coarse.levels == [(0, 8, 4), (1, 8, 8), (2, 8, 16), (3, 8, 32)]
     assert (coarse.stride, coarse.crop_size, coarse.in_channels) == (8, (64, 64), 3)
-    assert coarse.takes_any_size
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,6 @@ def test_size_of_the_crops(
     coarse = read(tmp_path, {**picky(expected[1], in_channels=4), **model}, **others)
     assert (coarse.levels, coarse.stride) == ([(0, 8, 4)], 4)
     assert (coarse.crop_size, coarse.in_channels) == (expected, 4)
-    assert not coarse.takes_any_size
 
 
 def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
@@ -92,11 +90,11 @@ def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
         ),
         (
             dict(type="EncoderDecoder", decode_head=dict(FCN, type="mmdet.NoHead")),
-            "the model cannot be built|needs the package mmdet",
+            "the model cannot be built|needs mmdet: No module named",
         ),
         (
             dict(type="EncoderDecoder", decode_head=dict(FCN, type="CCHead")),
-            "the model cannot be built|needs the compiled operators of mmcv",
+            "the model cannot be built",
         ),
     ],
 )
@@ -107,5 +105,5 @@ def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: P
 
 def test_missing_imports_are_named(tmp_path: Path) -> None:
     imports = dict(imports="no_such_package.models", allow_failed_imports=False)
-    with pytest.raises(InputError, match=r"my\.py needs the package no_such_package, which is not"):
+    with pytest.raises(InputError, match=r"my\.py is not .*: No module named 'no_such_package'$"):
         read(tmp_path, {}, custom_imports=imports)

@@ -180,7 +180,6 @@ def test_a_single_map_and_a_fixed_size(stride: int, tmp_path: Path) -> None:
     written, model = write(on_one_backbone(backbone, ONE_MAP_FCN), tmp_path)
     assert written.levels == written.chosen == [(-1, 8, stride)]
     assert written.differing == 0
-    assert "test_cfg" not in model.data_preprocessor
     assert written.reads_image == (stride == 16)
     if written.reads_image:
         assert (model.backbone.type, model.backbone.of) == ("WithImage", "OneMapBackbone")

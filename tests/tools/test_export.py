@@ -51,7 +51,7 @@ def test_exports_and_verifies(
     ("arguments", "message"),
     [
         (["none.py", "weights.pth", "--out", "x.onnx"], "none.py: no such config file"),
-        (["recipe.py", "none.pth", "--out", "x.onnx"], "none.pth: no such checkpoint file"),
+        (["recipe.py", "none.pth", "--out", "x.onnx"], "none.pth cannot be read as a checkpoint"),
         (["recipe.py", "recipe.py", "--out", "x.onnx"], "is not a whole checkpoint"),
     ],
 )

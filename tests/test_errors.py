@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_pointrend.engine.quiet import ignore_known_warnings, import_quietly
+from mmseg_pointrend.errors import ignore_known_warnings, import_quietly
 
 NOISY = """
 import warnings
