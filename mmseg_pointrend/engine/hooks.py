@@ -1,6 +1,7 @@
 """Hooks that stop a run before bad weights or a diverged loss can spoil it."""
 
 from math import isfinite
+from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce
@@ -38,6 +39,12 @@ class CheckpointCheckHook(Hook):
             self.allow_partial,
             fresh_point_head=True,
         )
+        # MMEngine removes the best checkpoint of a resumed run, whatever file is named as that.
+        hub = checkpoint.get("message_hub")
+        info = hub["runtime_info"] if isinstance(hub, dict) else {}
+        for key in [key for key in info if key.startswith("best_ckpt")]:
+            if Path(str(info[key])).resolve().parent != Path(runner.work_dir).resolve():
+                del info[key]
 
     def before_train(self, runner: Runner) -> None:
         if self.allow_partial:

@@ -1,7 +1,11 @@
 """Testing a trained model."""
 
+from collections import Counter
+from pathlib import Path
+
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import mkdir_or_exist
@@ -69,6 +73,7 @@ def run_test(
         if dtype != "float32" or channels_last:
             runner.register_hook(TypeAndLayoutHook(getattr(torch, dtype), channels_last))
         if out is not None:
+            _refuse_equal_names(loop.dataloader.dataset)
             mkdir_or_exist(out)
             next(m for m in loop.evaluator.metrics if isinstance(m, IoUMetric)).output_dir = out
         log_missing_parts(runner, "test_dataloader")
@@ -93,3 +98,14 @@ def _require(cfg: Config, option: str, *keys: str) -> None:
         part, _, name = key.rpartition(".")
         if not (cfg.get(part, {}) if part else cfg).get(name):
             raise InputError(f"The config must have {key} for {option}.")
+
+
+def _refuse_equal_names(dataset: BaseDataset) -> None:
+    """Refuse images whose predictions IoUMetric would write to the same file."""
+    paths = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
+    for name, count in Counter(Path(path).stem for path in paths).items():
+        if count > 1:
+            raise InputError(
+                f"{count} images have the name {name}, by which --out names its files; test them "
+                "one after the other (test_dataloader.dataset.data_prefix) into other folders."
+            )

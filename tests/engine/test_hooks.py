@@ -72,3 +72,17 @@ def test_a_run_with_the_hook_can_read_checkpoints_of_mmengine(checkpoint: Path) 
     torch.serialization.clear_safe_globals()
     CheckpointCheckHook().before_run(None)
     assert torch.load(checkpoint, weights_only=True)["meta"]["iter"] == 2
+
+
+def test_a_checkpoint_names_no_file_outside_of_the_work_dir_as_its_best(
+    runner: SimpleNamespace, tmp_path: Path
+) -> None:
+    """MMEngine would remove it."""
+    info = dict(
+        best_ckpt=str(tmp_path / "best_mIoU_iter_2.pth"),
+        best_ckpt_mIoU=str(tmp_path.parent / "precious.txt"),
+        best_score=1.0,
+    )
+    checkpoint = dict(state_dict=runner.model.state_dict(), message_hub=dict(runtime_info=info))
+    CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
+    assert info.keys() == {"best_ckpt", "best_score"}

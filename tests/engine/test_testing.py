@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
-from mmseg.registry import METRICS
+from mmseg.registry import DATASETS, METRICS
 
 from mmseg_pointrend import PointMLP
 from mmseg_pointrend.config import read_config
@@ -159,3 +159,17 @@ def test_a_file_in_the_place_of_a_folder_is_named(
 def test_missing_files_are_named(cfg: Config, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.pth cannot be read as a checkpoint"):
         run_test(cfg, str(tmp_path / "gone.pth"))
+
+
+def test_images_of_one_name_are_refused(
+    cfg: Config, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the frames of videos, each in a folder of its own."""
+    monkeypatch.setattr(
+        DATASETS.get("ShapesDataset"),
+        "get_data_info",
+        lambda self, index: dict(img_path=f"shapes://{index}/frame.jpg"),
+    )
+    with pytest.raises(InputError, match="2 images have the name frame"):
+        run_test(cfg, str(checkpoint), out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
