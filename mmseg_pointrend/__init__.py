@@ -51,7 +51,7 @@ else:
     from .rendering import DenseRenderer, SparseRenderer
     from .samplers import UncertaintyPointSampler
     from .segmentors import LabelEncoderDecoder, RetrofitEncoderDecoder
-    from .visualization.hook import PointVisualizationHook
+    from .visualization.figure import PointVisualizationHook
 
     __all__ = [
         "BFloat16OptimWrapper",

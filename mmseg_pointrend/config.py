@@ -107,7 +107,9 @@ def read_config(path: str | Path, overrides: dict | None = None) -> Config:
         while isinstance(cause, ImportError) and cause.__context__:
             cause = cause.__context__  # MMEngine's own error lists the folders of sys.path
         reason = _one_line(cause) or type(cause).__name__
-        problem = "cannot be imported" if isinstance(cause, ImportError) else "is not a valid config"
+        problem = (
+            "cannot be imported" if isinstance(cause, ImportError) else "is not a valid config"
+        )
         raise InputError(f"{path} {problem}: {reason}") from error
     _refuse_typos(overrides or {}, cfg, path)
     try:

@@ -10,8 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow do
 
 import torch
 
-from mmseg_pointrend.checkpoints.fitting import read_checkpoint
-from mmseg_pointrend.checkpoints.layouts import Layout, to_own_layout
+from mmseg_pointrend.checkpoints.fitting import Layout, read_checkpoint, to_own_layout
 from mmseg_pointrend.config import add_trust_option
 from mmseg_pointrend.errors import InputError, ignore_known_warnings, one_line_errors
 from mmseg_pointrend.files import replacing

@@ -53,7 +53,6 @@ class OnnxModel:
             known = json.loads(metadata[METADATA_KEY])
             self.classes: tuple[str, ...] = tuple(known["classes"])
             self.palette: list[list[int]] = known["palette"]
-            self._resize: dict | None = known.get("preprocessing", {}).get("resize")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} was not written by tools/export.py: its metadata does not name classes "
@@ -70,16 +69,6 @@ class OnnxModel:
     def explain(self, image: dict) -> None:
         """Not there: raises InputError."""
         raise InputError("An exported model does not tell its points; use its checkpoint.")
-
-    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that the graph resizes an image of ``size`` to."""
-        if self._resize is None:
-            return size
-        scale = self._resize["scale"]
-        if not self._resize["keep_ratio"]:
-            return scale[1], scale[0]
-        factor = min(max(scale) / max(size), min(scale) / min(size))
-        return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
     def segment_batch(self, images: Sequence[dict], logits: bool = False) -> list[Segmentation]:
         """Label every pixel of images of one size; with ``logits`` give these, too."""

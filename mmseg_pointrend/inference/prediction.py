@@ -48,7 +48,6 @@ def predict_files(
         if show_points or batch_size > 1:
             raise InputError("--tile goes with neither --show-points nor --batch-size.")
         _require_rgb_loading(inferencer, "--tile reads")
-        _require_own_size(inferencer, tiling.tile)
     targets = find_images(inputs, inferencer.predictor.suffix)
     jobs = [(path, Path(out) / target) for path, target in targets.items()]
     videos = [job for job in jobs if is_video(job[0])]
@@ -137,17 +136,6 @@ def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> Non
     if obstacle := inferencer.predictor.obstacle:
         raise InputError(
             f"{subject} RGB images of 8 bits, but the test pipeline loads with {obstacle}."
-        )
-
-
-def _require_own_size(inferencer: "PointRendInferencer", tile: int) -> None:
-    """Refuse windows that the model resizes: how sharp an image is seen would depend on them."""
-    height, width = inferencer.predictor.input_size((tile, tile))
-    if (height, width) != (tile, tile):
-        raise InputError(
-            f"--tile: the test pipeline resizes windows of {tile}x{tile} to {width}x{height} "
-            "pixels; choose another --tile, or use a config without Resize in "
-            "test_dataloader.dataset.pipeline."
         )
 
 

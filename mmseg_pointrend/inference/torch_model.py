@@ -89,11 +89,6 @@ class TorchModel:
         with self._clear_errors(batch["inputs"]):
             return explain(self.model, batch)
 
-    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that the test pipeline resizes a color image of ``size`` to."""
-        image = self.load(np.zeros((*size, 3), np.uint8))
-        return tuple(self._prepare([image])["inputs"][0].shape[-2:])
-
     def _prepare(self, images: Sequence[dict]) -> dict[str, list]:
         samples = [self._pipeline.prepare(image) for image in images]
         return {key: [sample[key] for sample in samples] for key in samples[0]}

@@ -14,7 +14,7 @@ from ..engine.data_check import predicting_head
 from ..errors import InputError
 from ..evaluation.boundary_iou_metric import BoundaryIoUMetric
 from ..visualization.explanation import explain
-from ..visualization.hook import input_picture
+from ..visualization.figure import input_picture
 from .gallery import Entry, compare, keep, read_labels, write_pictures
 from .page import MARKER, describe_run, write_page
 from .scores import Scorer

@@ -15,8 +15,13 @@ from mmseg.models.decode_heads import point_head
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_pointrend.checkpoints.fitting import check_weights, load_weights, read_checkpoint
-from mmseg_pointrend.checkpoints.layouts import Layout, to_own_layout
+from mmseg_pointrend.checkpoints.fitting import (
+    Layout,
+    check_weights,
+    load_weights,
+    read_checkpoint,
+    to_own_layout,
+)
 from mmseg_pointrend.errors import InputError
 from mmseg_pointrend.visualization.explanation import explain
 

@@ -11,8 +11,12 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from mmseg_pointrend.checkpoints.fitting import check_weights, read_checkpoint
-from mmseg_pointrend.checkpoints.layouts import Layout, to_own_layout
+from mmseg_pointrend.checkpoints.fitting import (
+    Layout,
+    check_weights,
+    read_checkpoint,
+    to_own_layout,
+)
 from mmseg_pointrend.errors import InputError
 
 from .examples import holds_for

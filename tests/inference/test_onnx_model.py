@@ -7,12 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from mmseg_pointrend import PointRendInferencer
@@ -58,21 +55,6 @@ else:
     raise AssertionError("there is a PointRendHead")
 assert not Hiding.names & sys.modules.keys()
 """
-
-
-@pytest.mark.parametrize("keep_ratio", [True, False])
-@given(size=st.tuples(*[st.integers(1, 3000)] * 2), scale=st.tuples(*[st.integers(1, 3000)] * 2))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_images_are_resized_as_mmcv_does(
-    write_model: Callable[..., Path],
-    keep_ratio: bool,
-    size: tuple[int, int],
-    scale: tuple[int, int],
-) -> None:
-    resize = dict(scale=scale, keep_ratio=keep_ratio)
-    model = OnnxModel(write_model(metadata={**METADATA, "preprocessing": {"resize": resize}}))
-    expected = mmcv.rescale_size(size[::-1], scale)[::-1] if keep_ratio else scale[::-1]
-    assert model.input_size(size) == expected
 
 
 @pytest.fixture

@@ -193,26 +193,6 @@ def test_show_points_adds_a_strip_and_changes_no_mask(
     )
 
 
-RESIZES = [
-    (dict(scale=(96, 32), keep_ratio=True), "64x64 to 32x32 pixels; choose"),
-    (dict(scale=(48, 64)), "to 48x64 pixels; choose"),
-]
-
-
-@pytest.mark.parametrize(("resize", "advice"), RESIZES)
-def test_windows_that_the_pipeline_resizes_are_refused(
-    resize: dict, advice: str, tiny_config: Path, checkpoint: Path, folder: Path, tmp_path: Path
-) -> None:
-    cfg = Config.fromfile(tiny_config)
-    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", **resize))
-    inferencer = PointRendInferencer(cfg, checkpoint, device="cpu")
-    assert cfg.model.type == "EncoderDecoder"  # the caller's config is the caller's
-    with pytest.raises(InputError) as error:
-        predict_files(inferencer, [str(folder)], tmp_path / "out", tiling=Tiling(64, 16))
-    assert advice in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
 def own_images(tiny_config: Path, folder: Path, suffix: str, load: dict, channels: int) -> Config:
     """Config of a model that is tested on the images of a folder; random weights are beside it."""
     cfg = Config.fromfile(tiny_config)
