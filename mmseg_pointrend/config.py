@@ -91,11 +91,8 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(path: str | Path, overrides: dict | None = None) -> Config:
-    """Read a config file and override some of its keys, given with dots.
-
-    Raises:
-        InputError: If the file is missing or no valid config, or an override does not fit.
-    """
+    """Read a config file and override some of its keys, given with dots; an InputError if the file
+    is missing or no valid config, or an override does not fit."""
     from mmengine.config import Config
 
     if not Path(path).is_file():

@@ -165,11 +165,8 @@ class PointRendHead(BaseDecodeHead):
     def predict(
         self, inputs: Tensor | Sequence, batch_img_metas: list[dict], test_cfg: dict | None
     ) -> Tensor:
-        """Render logits, (B, C, H, W), float32, at the size of the padded input.
-
-        Raises:
-            InputError: If the weights do not fit or ``test_cfg`` has settings of a PointHead.
-        """
+        """Render logits, (B, C, H, W), float32, at the size of the padded input; an InputError if
+        the weights do not fit or ``test_cfg`` has settings of a PointHead."""
         self.check_prediction(test_cfg)
         return self.forward(inputs, size=input_size(batch_img_metas[0]))
 
@@ -180,10 +177,8 @@ class PointRendHead(BaseDecodeHead):
         ``LabelEncoderDecoder`` expects them; flipped if the image is.
 
         They are those of the logits of :meth:`predict`, without the padding and resized to the
-        original size; none of these logits is ever built.
-
-        Raises:
-            InputError: As :meth:`predict`, and if there is no ``label_renderer``.
+        original size; none of these logits is ever built. Raises an InputError as :meth:`predict`,
+        and if there is no ``label_renderer``.
         """
         self.check_prediction(test_cfg)
         if self.label_renderer is None:
@@ -216,11 +211,8 @@ class PointRendHead(BaseDecodeHead):
         train_cfg: dict | None,
     ) -> dict[str, Tensor]:
         """The coarse head's losses and accuracy as ``coarse.*``, none if it is frozen, and those of
-        :meth:`loss_by_feat` as ``point.*``.
-
-        Raises:
-            InputError: If a head cannot be trained or ``train_cfg`` is that of a PointHead.
-        """
+        :meth:`loss_by_feat` as ``point.*``; an InputError if a head cannot be trained or
+        ``train_cfg`` is that of a PointHead."""
         refuse_point_head_settings(train_cfg)
         check_trainable(self.coarse_head)
         check_losses(self)
@@ -240,13 +232,8 @@ class PointRendHead(BaseDecodeHead):
     def loss_by_feat(
         self, point_logits: Tensor, points: Tensor, batch_data_samples: list[SegDataSample]
     ) -> dict[str, Tensor]:
-        """Losses and accuracy at points, with the arguments of MMSegmentation's ``PointHead``.
-
-        Args:
-            point_logits (Tensor): Logits of the point head, (B, C, N), float32.
-            points (Tensor): Coordinates of the points, (B, N, 2).
-            batch_data_samples (list[SegDataSample]): Labels, one for each image.
-        """
+        """Losses and accuracy of logits, (B, C, N), float32, at points, (B, N, 2), with the
+        arguments of MMSegmentation's ``PointHead``."""
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         return point_losses(self, point_logits, point_labels(labels, points, self.align_corners))
 

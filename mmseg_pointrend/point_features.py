@@ -43,15 +43,8 @@ class PointFeatures:
         self._reads_differences = 3 in each
 
     def num_channels(self, level_channels: Sequence[int], num_logits: int) -> int:
-        """Number of channels D of the fine features at a point.
-
-        Args:
-            level_channels (Sequence[int]): Channels of each level.
-            num_logits (int): Channels C of the coarse logits.
-
-        Raises:
-            InputError: If there is not one neighborhood for each level.
-        """
+        """Number of channels D of the fine features at a point, from those of each level and of the
+        coarse logits; an InputError if there is not one neighborhood for each level."""
         neighborhoods = self._of_levels(len(level_channels))
         read = sum(n * n * c for n, c in zip(neighborhoods, level_channels, strict=True))
         return read + 8 * num_logits * self._reads_differences
@@ -59,16 +52,11 @@ class PointFeatures:
     def __call__(
         self, levels: Sequence[Tensor], coarse_logits: Tensor, coords: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Read what the point head sees.
+        """Read what the point head sees at points, (B, N, 2).
 
-        Args:
-            levels (Sequence[Tensor]): Fine features of each level, (B, D', h', w').
-            coarse_logits (Tensor): Logits of the coarse head, (B, C, h, w).
-            coords (Tensor): Points, (B, N, 2); see :mod:`mmseg_pointrend.points`.
-
-        Returns:
-            tuple[Tensor, Tensor]: Fine features, (B, D, N), of the dtype of the levels, and coarse
-            logits, (B, C, N). Each point's numbers lie in a row of memory.
+        Levels are (B, D', h', w'), coarse logits (B, C, h, w). Returns fine features, (B, D, N), of
+        the dtype of the levels, and coarse logits, (B, C, N); each point's numbers lie in a row of
+        memory.
         """
         coarse = point_sample(coarse_logits, coords, self.align_corners)
         fine = [
@@ -97,11 +85,8 @@ class PointFeatures:
 def pair_levels(
     in_index: int | Sequence[int], in_channels: int | Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Index and channels of each level of the fine features.
-
-    Raises:
-        InputError: If one is a number and the other a list, or the lists differ in length.
-    """
+    """Index and channels of each level of the fine features; an InputError if one is a number and
+    the other a list, or the lists differ in length."""
     if isinstance(in_index, int) and isinstance(in_channels, int):
         return [(in_index, in_channels)]
     if (
@@ -126,18 +111,8 @@ def as_levels(features: Tensor | Sequence) -> list[Tensor]:
 
 
 def pick_levels(features: Tensor | Sequence, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Pick the fine features from what a backbone or neck gives.
-
-    Args:
-        features (Tensor | Sequence): See :func:`as_levels`.
-        levels (Sequence[tuple[int, int]]): Index and channels of each level to pick.
-
-    Returns:
-        list[Tensor]: The levels, (B, D', h', w').
-
-    Raises:
-        InputError: If a level is not there or has other channels.
-    """
+    """Pick the fine features, (B, D', h', w'), by index and channels from what a backbone or neck
+    gives; an InputError if a level is not there or has other channels."""
     maps = as_levels(features)
     for index, channels in levels:
         if not -len(maps) <= index < len(maps):

@@ -2,7 +2,7 @@
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseInit, BaseModule, update_init_info
+from mmengine.model import BaseModule
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -82,15 +82,8 @@ class PointMLP(BaseModule):
         self.fc_seg = PointConv(widths[-1], out_channels, kernel_size=1)
 
     def forward(self, fine_points: Tensor, coarse_points: Tensor) -> Tensor:
-        """Label points.
-
-        Args:
-            fine_points (Tensor): Fine features at the points, (B, D, N).
-            coarse_points (Tensor): Coarse logits at the points, (B, C, N).
-
-        Returns:
-            Tensor: Logits, (B, C, N).
-        """
+        """Logits, (B, C, N), of points from their fine features, (B, D, N), and coarse logits,
+        (B, C, N)."""
         if self.standardize is not None:
             rows = fine_points.transpose(1, 2)
             rows = self.standardize(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
@@ -105,11 +98,8 @@ class PointMLP(BaseModule):
 
 
 def refuse_point_head_settings(settings: dict | None) -> None:
-    """Refuse what MMSegmentation's PointHead reads from train_cfg and test_cfg of the segmentor.
-
-    Raises:
-        InputError: If ``settings`` has such a key; names the one to set instead.
-    """
+    """Raise an InputError, which names the key to set instead, at what MMSegmentation's PointHead
+    reads from train_cfg and test_cfg of the segmentor."""
     for key in POINT_HEAD_SETTINGS.keys() & (settings or {}).keys():
         raise InputError(
             f"{key} in model.train_cfg or test_cfg is for MMSegmentation's PointHead; remove it, "
@@ -119,7 +109,7 @@ def refuse_point_head_settings(settings: dict | None) -> None:
 
 # At the root: MMEngine looks there whatever the default scope is.
 @WEIGHT_INITIALIZERS.register_module(name="CoarseIdentity")
-class CoarseIdentityInit(BaseInit):
+class CoarseIdentityInit:
     """Have a :class:`PointMLP` return the coarse logits that it gets, until it has learned better.
 
     The last layer starts with the identity for the coarse logits, which it sees beside the hidden
@@ -130,11 +120,8 @@ class CoarseIdentityInit(BaseInit):
     """
 
     def __call__(self, module: nn.Module) -> None:
-        """Initialize the last layer of a :class:`PointMLP`.
-
-        Raises:
-            InputError: If ``module`` is none, or its last layer does not see the coarse logits.
-        """
+        """Initialize the last layer of a :class:`PointMLP`; an InputError if ``module`` is none, or
+        that layer does not see the coarse logits."""
         if not isinstance(module, PointMLP):
             raise InputError(
                 f"CoarseIdentity is for point_head.init_cfg, not for a {type(module).__name__}."
@@ -149,11 +136,6 @@ class CoarseIdentityInit(BaseInit):
             module.fc_seg.weight.zero_()
             module.fc_seg.bias.zero_()
             module.fc_seg.weight[:, -num_logits:, 0].fill_diagonal_(1)
-        if hasattr(module, "_params_init_info"):  # what the runner logs of each parameter
-            update_init_info(module, init_info=self._get_init_info())
-
-    def _get_init_info(self) -> str:
-        return type(self).__name__
 
 
 def _cat_channels(*points: Tensor) -> Tensor:

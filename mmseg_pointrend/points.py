@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from .errors import InputError
 
-UNCERTAINTIES = ("margin", "prob_margin")
 # Pixels of a map that are classified at a time: so many fit a CPU's cache.
 PIXELS_AT_ONCE = 1 << 17
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
@@ -67,13 +66,8 @@ def neighborhood_sample(maps: Tensor, coords: Tensor, align_corners: bool = Fals
     """Read maps at points and at their eight neighbors, bilinearly.
 
     The neighbors are a pixel of the map away, and no further than its outermost pixels' centers.
-
-    Args:
-        maps, coords, align_corners: As of :func:`point_sample`.
-
-    Returns:
-        Tensor: The values, (B, N, 9, C), row by row, of the maps' dtype. Differentiable in the
-        maps.
+    Takes the arguments of :func:`point_sample`. Returns the values, (B, N, 9, C), row by row, of
+    the maps' dtype; differentiable in the maps.
     """
     row, down, _ = _pixels_around(coords[..., 1], maps.shape[2], 4, align_corners)
     col, right, _ = _pixels_around(coords[..., 0], maps.shape[3], 4, align_corners)
@@ -122,12 +116,8 @@ def _weigh(maps: Tensor, row: Tensor, col: Tensor, down: Tensor, right: Tensor) 
 
 
 class PixelRows:
-    """Pixels as rows of a table, each read when it is asked for, once.
-
-    Args:
-        count (int): Number of pixels; each is an index, int64.
-        table (Tensor): An empty table, (0, C), of the device and dtype of the rows.
-    """
+    """``count`` pixels, each an index, int64, as rows of a table, read when they are asked for,
+    once. ``table`` is an empty one, (0, C), of the device and dtype of the rows."""
 
     def __init__(self, count: int, table: Tensor) -> None:
         self.count = count
@@ -203,15 +193,8 @@ def read_once(maps: Tensor) -> Tensor:
 
 
 def point_labels(labels: Tensor, coords: Tensor, align_corners: bool = False) -> Tensor:
-    """Read label maps at points: the label of the pixel that a point lies in.
-
-    Args:
-        labels (Tensor): Class indices, (B, H, W), any integer type.
-        coords, align_corners: As of :func:`point_sample`.
-
-    Returns:
-        Tensor: Labels, (B, N), of the dtype of ``labels``.
-    """
+    """Read label maps, (B, H, W), of any integer type, at points: the labels, (B, N), of the pixels
+    that they lie in. ``coords`` and ``align_corners`` are as of :func:`point_sample`."""
     height, width = labels.shape[-2:]
     col = to_pixels(coords[..., 0], width, align_corners).round().clamp(0, width - 1).long()
     row = to_pixels(coords[..., 1], height, align_corners).round().clamp(0, height - 1).long()
@@ -230,12 +213,10 @@ def cell_coords(index: Tensor, size: tuple[int, int], align_corners: bool = Fals
 
 
 def top2_margin(logits: Tensor, dim: int = 1) -> Tensor:
-    """Gap between the two largest logits: zero on a decision boundary.
+    """Gap between the two largest logits, or probabilities: zero on a decision boundary.
 
-    Args:
-        logits (Tensor): Logits or probabilities with the classes along ``dim``. A single class is
-            the logit of a sigmoid, whose margin is its absolute value.
-        dim (int): The class dimension, which the result lacks. Defaults to 1.
+    The result lacks ``dim``, the dimension of the classes, by default 1. A single class is the
+    logit of a sigmoid, whose margin is its absolute value.
     """
     first, *others = logits.unbind(dim)
     if not others:
@@ -297,7 +278,7 @@ def _region_dtype(channels: int) -> torch.dtype:
 
 def check_uncertainty(uncertainty: Uncertainty) -> Uncertainty:
     """Return ``uncertainty`` if points can be picked by it, else raise an InputError."""
-    if not callable(uncertainty) and uncertainty not in UNCERTAINTIES:
+    if not callable(uncertainty) and uncertainty not in ("margin", "prob_margin"):
         raise InputError(
             "uncertainty must be 'margin', 'prob_margin' or a function from (B, C, N) logits to "
             f"(B, N) uncertainties, got {uncertainty!r}."
@@ -326,8 +307,7 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
 
 
 def stride16_cells(size: Sequence[int]) -> int:
-    """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)
-    pixels."""
+    """Number of cells, at least one, of the stride-16 map of an image of ``size`` = (H, W)."""
     height, width = map(as_length, size)
     return torch.sym_max(1, (height // 16) * (width // 16))
 

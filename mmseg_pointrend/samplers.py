@@ -87,21 +87,14 @@ class UncertaintyPointSampler:
     def __call__(
         self, coarse_logits: Tensor, image_size: tuple[int, int], labels: Tensor | None = None
     ) -> Tensor:
-        """Draw points for each image.
+        """Draw points in images of ``image_size`` = (H, W) by their coarse logits, (B, C, h, w).
 
-        Args:
-            coarse_logits (Tensor): (B, C, h, w) logits of the coarse head.
-            image_size (tuple[int, int]): (H, W) of the training crop in pixels.
-            labels (Tensor, optional): True labels, (B, H, W), integers. Needed with a
-                ``boundary_ratio`` above 0. Defaults to None.
+        True ``labels``, (B, H, W), integers, are needed with a ``boundary_ratio`` above 0, else an
+        InputError is raised. Images without a boundary get all of their points as published.
 
         Returns:
             Tensor: Coordinates, (B, N, 2), float32 in [0, 1]: first the uncertain points, then
             uniform ones, at last those near boundaries. N never exceeds the number of pixels.
-            Images without a boundary get all of their points as published.
-
-        Raises:
-            InputError: If labels are needed and not given.
         """
         wanted = stride16_cells(image_size) if self.num_points is None else self.num_points
         num_points = min(wanted, image_size[0] * image_size[1])

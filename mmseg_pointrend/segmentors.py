@@ -58,10 +58,8 @@ class LabelEncoderDecoder(EncoderDecoder):
             )
 
     def predict(self, inputs: Tensor, data_samples: SampleList | None = None) -> SampleList:
-        """Predict ``pred_sem_seg``, (1, H, W), int64, of images, (B, C, H, W).
-
-        Without ``data_samples`` the images are as large as their originals.
-        """
+        """Predict ``pred_sem_seg``, (1, H, W), int64, of images, (B, C, H, W), which without
+        ``data_samples`` are as large as their originals."""
         if not self._predicts_labels:
             return super().predict(inputs, data_samples)
         if data_samples is None:
@@ -132,11 +130,8 @@ class RetrofitEncoderDecoder(EncoderDecoder):
         return self
 
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
-        """Losses and accuracy at the points, as ``decode.point.*``.
-
-        Raises:
-            InputError: If the weights of the trained model were not loaded or do not fit.
-        """
+        """Losses and accuracy at the points, as ``decode.point.*``; an InputError if the weights of
+        the trained model were not loaded or do not fit."""
         if not self._is_loaded:
             raise InputError(
                 "RetrofitEncoderDecoder trains on top of a trained model: set load_from to its "

@@ -52,11 +52,8 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint, of MMEngine or MMCV or a bare state dict, to the CPU, with its weights
-    under ``'state_dict'``. ``path`` may be its address, whatever MMEngine's ``load_from`` takes.
-
-    Raises:
-        InputError: If it cannot be fetched, or as :func:`checkpoints_as_data`.
-    """
+    under ``'state_dict'``. ``path`` may be its address, whatever MMEngine's ``load_from`` takes. An
+    InputError if it cannot be fetched, or as :func:`checkpoints_as_data`."""
     try:
         with checkpoints_as_data(trust):
             if "://" in str(path):

@@ -18,12 +18,8 @@ DECODING_ERRORS = (OSError, ValueError, SyntaxError, cv2.error)
 
 @TRANSFORMS.register_module()
 class LoadCheckedImage(LoadImageFromFile):
-    """LoadImageFromFile with one line about a file that cannot be used.
-
-    Raises:
-        InputError: If the image is missing or broken, or refused by
-            :func:`~mmseg_pointrend.files.check_image`.
-    """
+    """LoadImageFromFile with an InputError about an image that is missing or broken, or refused by
+    :func:`~mmseg_pointrend.files.check_image`."""
 
     def transform(self, results: dict) -> dict | None:
         """Load ``results['img_path']``."""

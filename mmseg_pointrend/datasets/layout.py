@@ -33,11 +33,8 @@ def dataset_settings(dataset_cfg: dict) -> dict:
 
 def list_files(dataset_cfg: dict) -> list[tuple[str, str | None]]:
     """List the image and label file of each sample of a data set; none if that is of another kind
-    than MMSegmentation's, or not on the disk.
-
-    Raises:
-        InputError: If a folder, all images or a file is missing, or the labels are polygons.
-    """
+    than MMSegmentation's, or not on the disk. An InputError if a folder, all images or a file is
+    missing, or the labels are polygons."""
     name, kind = type_name(dataset_cfg), _dataset_class(dataset_cfg)
     if not issubclass(kind, BaseSegDataset):
         return []

@@ -26,9 +26,8 @@ def prove(config: Path, coarse: CoarseModel) -> float:
     model does, whose test images are padded like its own from here on. An InputError says what of
     this fails.
 
-    Returns:
-        float: Share of the labels that differ from the trained model's without subdivision steps.
-        Not 0 with heads that classify masks, as MMSegmentation upsamples masks, not logits.
+    Returns the share of the labels that differ from the trained model's without subdivision steps,
+    not 0 with heads that classify masks, as MMSegmentation upsamples masks, not logits.
     """
     name, model = f"{coarse.path}: the PointRend model of its retrofit", coarse.network
     with failing(f"{name} cannot be built"):

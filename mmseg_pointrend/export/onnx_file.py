@@ -22,10 +22,6 @@ from ..version import __version__
 from .graph import PixelGraph, resize_of
 from .trace import one_line, trace
 
-# The oldest that the exporter writes; whatever runs ONNX today runs it.
-OPSET = 18
-# Sizes to verify beside an image's own; made odd, as strides do not divide odd sizes.
-SCALES = (0.6, 1.3, 2)
 # Expected share of equal labels; rounding makes a difference where two logits tie.
 AGREEMENT = 0.9999
 
@@ -48,21 +44,17 @@ def export_model(
     allow_partial: bool = False,
     trust: bool = False,
 ) -> Exported:
-    """Write a trained model as one ONNX graph.
+    """Write a trained model as one ONNX graph at ``path``.
 
-    It takes RGB pixels, (B, 3, H, W), uint8, and gives labels, (B, H, W), int64.
+    It takes RGB pixels, (B, 3, H, W), uint8, and gives labels, (B, H, W), int64. The config's test
+    pipeline and data preprocessor become part of it.
 
     Args:
-        cfg (Config): Config of the model; its test pipeline and data preprocessor become part of
-            the graph.
-        weights (str | Path): Checkpoint file.
-        path (str | Path): File to write.
+        cfg, weights, allow_partial, trust: As of :class:`~mmseg_pointrend.PointRendInferencer`.
         size (tuple[int, int], optional): (H, W) of the one image that the graph takes at a time;
             all of its shapes are fixed then. Defaults to None: any batch, height and width.
         logits (bool): Whether the graph returns the logits, (B, C, H, W), float32, too. Defaults to
             False.
-        allow_partial (bool): Whether to go on if the checkpoint lacks weights. Defaults to False.
-        trust (bool): Whether to run code that the checkpoint carries. Defaults to False.
 
     Raises:
         InputError: If the checkpoint cannot be read or does not fit, the model or its test pipeline
@@ -78,7 +70,7 @@ def export_model(
         onnx = torch.onnx.export(
             program,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=18,  # the oldest that it writes; whatever runs ONNX today runs it
             input_names=["images"],
             output_names=["labels", "logits"] if logits else ["labels"],
             verbose=False,
@@ -153,5 +145,6 @@ def _runtimes(exported: Exported) -> dict[str, Callable[[np.ndarray], np.ndarray
 
 
 def _sizes(height: int, width: int) -> list[tuple[int, int]]:
-    others = [(int(height * scale) | 1, int(width * scale) | 1) for scale in SCALES]
+    # The others are odd, which strides do not divide.
+    others = [(int(height * scale) | 1, int(width * scale) | 1) for scale in (0.6, 1.3, 2)]
     return [(height, width), *others]

@@ -18,9 +18,6 @@ from ..errors import InputError
 from ..files import check_image
 from .images import check_rgb_array
 
-# Decoders that give BGR images of 8 bits, (H, W, 3).
-PLAIN_DECODERS = ("cv2", "pillow", "turbojpeg")
-
 
 class ImagePipeline:
     """The test pipeline of a config, for images that have no labels.
@@ -99,9 +96,10 @@ def loading_obstacle(cfg: Config) -> str | None:
     for number, step in enumerate(split_pipeline(cfg)[0]):
         if type_name(step) not in IMAGE_LOADERS or number:
             return type_name(step)
-        for key, plain in (("color_type", ("color",)), ("imdecode_backend", PLAIN_DECODERS)):
-            if step.get(key, plain[0]) not in plain:
-                return f"{key}={step[key]!r}"
+        if step.get("color_type", "color") != "color":
+            return f"color_type={step['color_type']!r}"
+        if step.get("imdecode_backend", "cv2") not in ("cv2", "pillow", "turbojpeg"):
+            return f"imdecode_backend={step['imdecode_backend']!r}"
     return None
 
 

@@ -16,15 +16,9 @@ METADATA_KEY = "mmseg_pointrend"
 class OnnxModel:
     """A model that ``tools/export.py`` has written, with the methods of ``TorchModel``.
 
-    Args:
-        path (str | Path): The ONNX file.
-        device (str, optional): 'cpu', 'cuda' or 'cuda:N'. Defaults to None: a GPU if this ONNX
-            Runtime can use one.
-        threads (int): Threads of an operator. Defaults to 0: one for each core.
-
-    Raises:
-        InputError: If ONNX Runtime has no such device, or the file is missing, no ONNX model or
-            none of ours.
+    ``device`` is 'cpu', 'cuda', 'cuda:N' or, by default, a GPU if this ONNX Runtime can use one;
+    ``threads`` are those of an operator, by default one for each core. Raises an InputError if
+    there is no such device, or the file is missing, no ONNX model or none of ours.
     """
 
     suffix, is_bgr, obstacle = "", True, None

@@ -66,10 +66,7 @@ class DenseRenderer:
             fine_features (Tensor | Sequence[Tensor]): Fine features, (B, D, h', w'), or levels.
             point_head (Callable): Maps (B, D, N) fine features and (B, C, N) coarse logits at
                 points to (B, C, N) logits.
-            size (tuple[int, int]): (H, W) to render, at least that of the coarse map.
-
-        Raises:
-            InputError: If ``size`` is smaller than the coarse map.
+            size (tuple[int, int]): (H, W) to render; an InputError if smaller than the coarse map.
         """
         logits = coarse_logits
         for step in self.steps(coarse_logits, fine_features, point_head, size):

@@ -85,11 +85,8 @@ class SparseRenderer:
 
     @classmethod
     def like(cls, dense: DenseRenderer, threshold: float | None = None) -> "SparseRenderer | None":
-        """Build a renderer of the labels that ``dense`` gives with ``threshold``, by default 0.3.
-
-        Returns None if ``dense`` renders in a way of its own: if it is no DenseRenderer, or its
-        class overrides ``__call__`` or ``steps``.
-        """
+        """Build a renderer of the labels that ``dense`` gives with ``threshold``, by default 0.3;
+        None if that is no DenseRenderer, or its class overrides ``__call__`` or ``steps``."""
         methods = ("__call__", "steps")
         if any(getattr(type(dense), m, None) is not getattr(DenseRenderer, m) for m in methods):
             return None

@@ -42,12 +42,8 @@ class Subdivision:
             raise InputError(f"scale_factor must be a number > 1, got {self.scale_factor!r}.")
 
     def sizes(self, coarse: Size, target: Size) -> list[Size]:
-        """(H, W) of the grid after each step from a coarse map on; without a fixed number of steps
-        the last is ``target``.
-
-        Raises:
-            InputError: If the target is smaller than the coarse map.
-        """
+        """(H, W) of the grid after each step from a coarse map on, without a fixed number of steps
+        up to ``target``; an InputError if that is smaller than the coarse map."""
         size, target = tuple(map(as_length, coarse)), tuple(map(as_length, target))
         if not torch.compiler.is_compiling() and any(
             length < least for length, least in zip(target, size, strict=True)

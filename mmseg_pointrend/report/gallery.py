@@ -150,11 +150,8 @@ def write_map(path: Path, labels: np.ndarray, palette: Palette) -> None:
 
 
 def read_labels(path: Path, size: tuple[int, int], num_classes: int, offset: int) -> np.ndarray:
-    """Read labels, (*size), that ``tools/test.py --out`` wrote with ``offset`` added to them.
-
-    Raises:
-        InputError: If the file cannot be read, or has another size or other labels.
-    """
+    """Read labels, (*size), that ``tools/test.py --out`` wrote with ``offset`` added to them; an
+    InputError if that cannot be, or they are others."""
     try:
         with Image.open(path) as image:
             labels = np.asarray(image).astype(np.int64) - offset

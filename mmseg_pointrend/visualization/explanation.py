@@ -35,14 +35,10 @@ class Explanation(NamedTuple):
 
 @torch.no_grad()
 def explain(model: nn.Module, data: dict) -> Explanation:
-    """Render the first image of a batch step by step, at the size of the original image.
+    """Render the first image of a batch of a test data loader step by step, at its original size.
 
-    Args:
-        model (nn.Module): An ``EncoderDecoder`` with a :class:`PointRendHead`, in eval mode.
-        data (dict): A batch of a test data loader: lists of ``inputs`` and ``data_samples``.
-
-    Raises:
-        InputError: If the model has another head or renderer, or its weights do not fit.
+    The model is an ``EncoderDecoder`` with a :class:`PointRendHead`, in eval mode. Raises an
+    InputError if it has another head or renderer, or its weights do not fit.
     """
     model = bare_segmentor(model)
     head = model.decode_head

@@ -19,15 +19,7 @@ from ..inference.image_pipeline import loads_bgr
 from ..inference.images import as_picture, colorize
 from .explanation import Explanation, explain
 
-# Width of a panel, and between which shares of it its height stays for odd images.
-PANEL_INCHES = 3
-PANEL_ASPECTS = (0.2, 3)
-POINT_COLOR = "#ff2d2d"
-ZOOM_COLOR = "#ffe500"
-# Side of the smallest square that is drawn for a point, in points of 1/72 inch.
-SMALLEST_POINT = 1.2
-# Share of the image's shorter side that the zoomed window has.
-ZOOM_SHARE = 0.25
+PANEL_INCHES = 3  # width of a panel
 
 
 @HOOKS.register_module()
@@ -84,11 +76,7 @@ def explain_figure(
     final ones, and the points of each step over the image; the lower row, zoomed, the square that
     the rendering changed most.
 
-    Args:
-        image (np.ndarray): BGR picture of the image, (H, W, 3), uint8; see ``as_picture``.
-        explanation (Explanation): What :func:`explain` found.
-        palette (Sequence[Sequence[int]]): RGB color of each class.
-        truth (np.ndarray, optional): True labels, (H, W). Defaults to None.
+    ``image`` is its BGR picture, (H, W, 3), uint8; ``palette`` has an RGB color for each class.
     """
     image = image[..., ::-1]
     pictures = {"image": image}
@@ -97,24 +85,24 @@ def explain_figure(
         if labels is not None:
             pictures[name] = colorize(labels, palette)[..., ::-1]
     columns = len(pictures) + len(explanation.steps)
-    aspect = np.clip(image.shape[0] / image.shape[1], *PANEL_ASPECTS)
+    aspect = np.clip(image.shape[0] / image.shape[1], 0.2, 3)  # that of odd images is cut
     size = (PANEL_INCHES * columns, 2 * PANEL_INCHES * aspect + 0.6)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, columns, squeeze=False)
 
-    side = max(1, round(ZOOM_SHARE * min(image.shape[:2])))
+    side = max(1, min(image.shape[:2]) // 4)
     top, left = heaviest_window(explanation.coarse != explanation.labels, (side, side))
     for (name, picture), whole, zoomed in zip(pictures.items(), upper, lower, strict=False):
         _show(whole, picture, name)
-        whole.add_patch(Rectangle((left, top), side, side, fill=False, ec=ZOOM_COLOR, lw=1.2))
+        whole.add_patch(Rectangle((left, top), side, side, fill=False, ec="#ffe500", lw=1.2))
         _show(zoomed, picture[top : top + side, left : left + side], f"{name}, zoomed")
     for number, step in enumerate(explanation.steps):
         axes = upper[len(pictures) + number]
         height, width = step.grid
         _show(axes, image // 2, f"step {number + 1}: {len(step.xy)} points of {height}×{width}")
-        size = max(PANEL_INCHES * 72 / width, SMALLEST_POINT) ** 2
-        axes.scatter(*step.xy.T - 0.5, s=size, c=POINT_COLOR, marker="s", linewidths=0)
+        size = max(PANEL_INCHES * 72 / width, 1.2) ** 2  # squares of a cell, but visible
+        axes.scatter(*step.xy.T - 0.5, s=size, c="#ff2d2d", marker="s", linewidths=0)
         lower[len(pictures) + number].axis("off")
     return figure
 
@@ -126,10 +114,8 @@ def figure_to_image(figure: Figure) -> np.ndarray:
 
 
 def input_picture(data: dict, dataset: BaseDataset, size: tuple[int, int]) -> np.ndarray:
-    """BGR picture, (H, W, 3), uint8, of ``size`` = (H, W), of the first image of a batch.
-
-    It is taken from the batch, since only the pipeline can read every kind of file.
-    """
+    """BGR picture, (H, W, 3), uint8, of ``size`` = (H, W), of the first image of a batch."""
+    # Not of its file: only the pipeline can read every kind.
     steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
     bands = data["inputs"][0].permute(1, 2, 0).cpu().numpy()
     return cv2.resize(as_picture(bands, loads_bgr(steps)), size[::-1])
