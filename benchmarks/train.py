@@ -18,8 +18,8 @@ from benchmarks import mmseg_cascade as mmseg
 from benchmarks.measure import Measurement, compare
 from benchmarks.scenes import label_map
 from mmseg_pointrend import DataCheckHook, InvalidLossHook
-from mmseg_pointrend.datasets import render_shapes
 from mmseg_pointrend.datasets.checked_loading import check_label_map
+from mmseg_pointrend.datasets.drawing import render_shapes
 from mmseg_pointrend.files import check_image
 from mmseg_pointrend.points import stride16_cells
 

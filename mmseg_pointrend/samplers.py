@@ -125,19 +125,16 @@ class UncertaintyPointSampler:
         )
         # Read the logits first, then score: half-way between logits +1 and -1 lies the least
         # certain point there is, which scoring the map and reading the scores would call certain.
-        inside = self._within_centers(candidates, tuple(coarse_logits.shape[-2:]))
+        inside = candidates
+        if self.padding_mode == "border" and not self.align_corners:
+            # Between the centers of the outer cells; with align_corners these are the border.
+            margin = 0.5 / candidates.new_tensor(coarse_logits.shape[:1:-1])
+            inside = torch.minimum(torch.maximum(candidates, margin), 1 - margin)
         logits = point_sample(coarse_logits, inside, self.align_corners)
         chosen = margins(logits, self.uncertainty).neg().topk(num_uncertain, dim=1).indices
         uncertain = candidates.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
         rest = torch.rand(batch, num_points - num_uncertain, 2, device=device, dtype=torch.float32)
         return torch.cat((uncertain, rest), dim=1)
-
-    def _within_centers(self, coords: Tensor, map_size: tuple[int, int]) -> Tensor:
-        """Move coordinates, (B, N, 2), between the centers of the outer cells of an (H, W) map."""
-        if self.padding_mode == "zeros" or self.align_corners:
-            return coords  # with align_corners the centers of the outer cells are the border
-        margin = 0.5 / torch.tensor(map_size[::-1], dtype=coords.dtype, device=coords.device)
-        return torch.minimum(torch.maximum(coords, margin), 1 - margin)
 
 
 def near_label_boundary(labels: Tensor, radius: int, ignore_index: int = 255) -> Tensor:

@@ -16,8 +16,6 @@ IMAGE_LOADERS = ("LoadImageFromFile", "LoadCheckedImage")
 LABEL_LOADERS = ("LoadAnnotations", "LoadCheckedAnnotations")
 # Transforms that may give a crop another size.
 RESIZES = ("Albu", "Pad", "RandomChoiceResize", "RandomResize", "Resize", "ResizeToMultiple")
-# Files of a data set that are looked into.
-NUM_SAMPLES = 20
 
 
 def check_data_settings(
@@ -36,7 +34,7 @@ def check_data_settings(
                 check_decoder(step)
             found = zero_labels.setdefault(type_name(dataset), {})
             found.update(_zero_labels(dataset, steps, loader))
-            _check_files(files[:: max(1, len(files) // NUM_SAMPLES)][:NUM_SAMPLES], steps)
+            _check_files(files[:: max(1, len(files) // 20)][:20], steps)  # of all too many
     for found in zero_labels.values():
         if len({*found.values()}) > 1:
             listed = " and ".join(f"{value} in {place}" for place, value in found.items())

@@ -25,18 +25,11 @@ from .proof import prove
 # The stride of the fine features in the paper; a model without it gets a branch on the image.
 FINE_STRIDE = 4
 COARSEST_STRIDE = 16  # of the levels that the point head reads
-# What a retrofit sets beyond the published method; docs/results.md has what each brings.
-BOUNDARY_RATIO = 0.5
-POINTS_PER_CELL = 4  # training and rendered points to a cell of stride 16 of the crop
 # Test images are padded to whole cells of the coarsest maps, of stride 32 in most backbones.
 SIZE_DIVISOR = 32
 SIZE_DIVISORS = {"DDRNet": 64, "PIDNet": 64}
 # Settings of a trained model that its retrofit leaves out or has in its own place.
 REPLACED = {"type", "decode_head", "auxiliary_head", "num_stages", "pretrained"}
-# Settings of PointRendHead that it takes from the trained head, and their defaults.
-HEAD_DEFAULTS = dict(threshold=None, ignore_index=255, align_corners=False)
-# A step takes little more than the forward pass of a validation: shorter runs have one, at the end.
-SHORTEST_INTERVAL = 500
 
 CONFIG = """\
 # PointRend on {name}: only its point head trains.
@@ -131,7 +124,8 @@ def write_config(
         head=_lines(_head_settings(coarse, chosen, reads_image), 8),
         iters=iters,
         warmup=max(1, min(200, iters // 10)),
-        interval=max(iters // 10, min(iters, SHORTEST_INTERVAL)),
+        # A step takes little more than validating an image: short runs validate once, at the end.
+        interval=max(iters // 10, min(iters, 500)),
     )
     differing = None
     with replacing(target) as partial:
@@ -184,12 +178,12 @@ def _model_settings(coarse: CoarseModel, reads_image: bool) -> dict[str, str]:
 
 
 def _head_settings(coarse: CoarseModel, levels: list[Level], reads_image: bool) -> dict[str, str]:
-    """Settings of the PointRendHead, as Python."""
+    """Settings of the PointRendHead, as Python; docs/results.md has what each brings."""
     head, built = coarse.cfg.model.decode_head, coarse.network.decode_head
     if isinstance(head, list):
         built = built[-1]
     neighborhoods = [3 if level.stride <= FINE_STRIDE else 1 for level in levels]
-    points = POINTS_PER_CELL * stride16_cells(coarse.crop_size)
+    points = 4 * stride16_cells(coarse.crop_size)  # four times as many as published
     # Logits of the image's size are refined one step beyond it, at half-pixel spacing.
     steps = "subdivision_steps=1, " if coarse.stride == 1 else ""
     settings = {
@@ -205,12 +199,12 @@ def _head_settings(coarse: CoarseModel, levels: list[Level], reads_image: bool) 
         neighborhoods = [3] * len(ImageBranch().channels) + neighborhoods
     settings |= {
         "point_features": f"dict(neighborhood={neighborhoods})",
-        "point_sampler": f"dict(num_points={points}, boundary_ratio={BOUNDARY_RATIO}, "
-        'padding_mode="border")',
+        "point_sampler": f'dict(num_points={points}, boundary_ratio=0.5, padding_mode="border")',
         "renderer": f"dict({steps}subdivision_num_points={points})",
         "num_classes": str(built.num_classes),
     }
-    for key, default in {"out_channels": built.num_classes, **HEAD_DEFAULTS}.items():
+    defaults = dict(threshold=None, ignore_index=255, align_corners=False)
+    for key, default in {"out_channels": built.num_classes, **defaults}.items():
         if getattr(built, key, default) != default:
             settings[key] = str(getattr(built, key))
     settings["loss_decode"] = str(_losses(head, built.out_channels))

@@ -39,6 +39,10 @@ class Resize(NamedTuple):
         )
         return tuple(torch.sym_max(1, length) for length in fitting)
 
+    def resized(self, pixels: Tensor) -> Tensor:
+        """Resize (B, 3, H, W) pixels as OpenCV does: no anti-aliasing, rounded."""
+        return interpolate(pixels, self.size(pixels.shape[-2:]), align_corners=False).round()
+
 
 class PixelGraph(nn.Module):
     """From pixels to labels: what the test pipeline, the data preprocessor and the model do.
@@ -68,9 +72,7 @@ class PixelGraph(nn.Module):
         these, (B, C, H, W), float32."""
         pixels = images.float()
         if self.resize is not None:
-            # as OpenCV does: no anti-aliasing, rounded
-            size = self.resize.size(pixels.shape[-2:])
-            pixels = interpolate(pixels, size, align_corners=False).round()
+            pixels = self.resize.resized(pixels)
         inputs = self.prepare(pixels)
         padded = tuple(inputs.shape[-2:])
         logits = self.model.encode_decode(inputs, [dict(img_shape=padded, pad_shape=padded)])

@@ -50,7 +50,8 @@ def export_model(
     pipeline and data preprocessor become part of it.
 
     Args:
-        cfg, weights, allow_partial, trust: As of :class:`~mmseg_pointrend.PointRendInferencer`.
+        cfg, weights: Config of the model, and its checkpoint file.
+        allow_partial, trust: As of :func:`~mmseg_pointrend.load_weights`.
         size (tuple[int, int], optional): (H, W) of the one image that the graph takes at a time;
             all of its shapes are fixed then. Defaults to None: any batch, height and width.
         logits (bool): Whether the graph returns the logits, (B, C, H, W), float32, too. Defaults to

@@ -19,8 +19,6 @@ from .graph import PixelGraph
 # A batch and sizes that no number in a network equals, so that none is taken for a constant; odd
 # ones, so that resizing and padding are traced, which do no harm where they are not needed.
 EXAMPLE = (2, 3, 201, 329)
-# Another input, which the graph made with EXAMPLE must take.
-OTHER = (1, 3, 109, 75)
 # Largest K of TensorRT's TopK.
 MAX_TOPK = 3840
 
@@ -41,9 +39,9 @@ def trace(graph: PixelGraph, size: tuple[int, int] | None = None) -> ExportedPro
         images = torch.zeros(EXAMPLE, dtype=torch.uint8)
         with fixed_steps(graph), symbolic_sizes():
             program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
-        # Checks the conditions on sizes that EXAMPLE met: a graph for its size alone would give
-        # wrong labels for others.
-        program.module()(torch.zeros(OTHER, dtype=torch.uint8))
+        # Checks with another input the conditions on sizes that EXAMPLE met: a graph for its size
+        # alone would give wrong labels for others.
+        program.module()(torch.zeros(1, 3, 109, 75, dtype=torch.uint8))
         return program
 
 
@@ -124,9 +122,9 @@ def symbolic_sizes() -> Iterator[None]:
 
 
 def _upsample(self: Upsample, maps: Tensor) -> Tensor:
-    size = self.size or [_times(length, self.scale_factor) for length in maps.shape[-2:]]
+    factor = self.scale_factor
+    size = self.size or [
+        length * int(factor) if factor == int(factor) else int(length * factor)
+        for length in maps.shape[-2:]
+    ]
     return resize(maps, size, None, self.mode, self.align_corners)
-
-
-def _times(length: int | torch.SymInt, factor: float) -> int | torch.SymInt:
-    return length * int(factor) if factor == int(factor) else int(length * factor)

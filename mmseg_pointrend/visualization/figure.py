@@ -76,7 +76,8 @@ def explain_figure(
     final ones, and the points of each step over the image; the lower row, zoomed, the square that
     the rendering changed most.
 
-    ``image`` is its BGR picture, (H, W, 3), uint8; ``palette`` has an RGB color for each class.
+    ``image`` is a BGR picture, (H, W, 3), uint8, and ``truth`` the true labels, (H, W). ``palette``
+    has an RGB color for each class.
     """
     image = image[..., ::-1]
     pictures = {"image": image}

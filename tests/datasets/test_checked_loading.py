@@ -7,7 +7,7 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from mmseg_pointrend.datasets import LoadCheckedAnnotations, LoadCheckedImage
+from mmseg_pointrend.datasets.checked_loading import LoadCheckedAnnotations, LoadCheckedImage
 from mmseg_pointrend.errors import InputError
 
 PHOTO = cv2.resize(np.arange(60, dtype=np.uint8).reshape(4, 5, 3) * 4, (53, 41))

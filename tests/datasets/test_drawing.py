@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_pointrend.datasets import render_shapes
-from mmseg_pointrend.datasets.drawing import CLASSES, PALETTE
+from mmseg_pointrend.datasets.drawing import CLASSES, PALETTE, render_shapes
 
 
 def test_seed_and_index_name_the_picture() -> None:

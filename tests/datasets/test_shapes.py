@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
-from mmseg_pointrend.datasets import ShapesDataset, render_shapes
+from mmseg_pointrend.datasets import ShapesDataset
+from mmseg_pointrend.datasets.drawing import render_shapes
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../configs/_base_/datasets/shapes.py")
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmseg_pointrend.datasets import CamVidDataset, ShapesDataset, render_shapes
+from mmseg_pointrend.datasets import CamVidDataset, ShapesDataset
+from mmseg_pointrend.datasets.drawing import render_shapes
 
 from .examples import holds_for
 
