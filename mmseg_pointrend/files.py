@@ -12,8 +12,6 @@ import numpy as np
 
 from .errors import InputError
 
-# 16-bit images of 12-bit cameras stay below this value; their upper 8 bits are nearly black.
-DARK = 1 << 12
 # Starts of segments in a JPEG, and its end: not what scans have in them.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 JPEG_END = b"\xff\xd9"
@@ -38,7 +36,7 @@ def check_image(content: bytes, path: str | Path, keeps_16_bits: bool = False) -
 
 def check_depth(largest: int, path: str | Path) -> None:
     """Raise InputError if the largest value of a 16-bit image is below 4096, and not 0."""
-    if 0 < largest < DARK:
+    if 0 < largest < 4096:  # as of 12-bit cameras
         raise InputError(
             f"{path} has 16 bits and values up to {largest} only, so that its upper eight bits are "
             "nearly black; scale it to 0..65535, save it with 8 bits, or load it with "

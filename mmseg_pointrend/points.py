@@ -21,8 +21,7 @@ from torch.nn import functional as F
 
 from .errors import InputError
 
-# Pixels of a map that are classified at a time: so many fit a CPU's cache.
-PIXELS_AT_ONCE = 1 << 17
+PIXELS_AT_ONCE = 1 << 17  # of a map, that are classified at a time: so many fit a CPU's cache
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
 Uncertainty = str | Callable[[Tensor], Tensor]
 
@@ -296,8 +295,7 @@ def margins(logits: Tensor, uncertainty: Uncertainty = "margin") -> Tensor:
             from logits to uncertainties, (B, N), larger where a prediction is less certain. With
             one channel both names mean the absolute logit. Defaults to 'margin'.
 
-    Returns:
-        Tensor: Margins, (B, N). Those of the two names are >= 0, and zero on a decision boundary.
+    Returns margins, (B, N); those of the two names are >= 0, and zero on a decision boundary.
     """
     if callable(uncertainty):
         return -uncertainty(logits)

@@ -32,10 +32,7 @@ class LabelEncoderDecoder(EncoderDecoder):
 
     Predictions have no ``seg_logits``; what averages these, such as test-time augmentation, needs
     ``EncoderDecoder``. With ``test_cfg.mode='slide'`` and with a renderer that gives logits only it
-    predicts as ``EncoderDecoder``, and says so.
-
-    Raises:
-        InputError: If the decode head has no ``predict_labels``.
+    predicts as ``EncoderDecoder``, and says so. Without ``predict_labels`` it is an InputError.
     """
 
     def __init__(self, *args, **kwargs) -> None:

@@ -31,10 +31,8 @@ def checkpoints_as_data(trust: bool = False) -> Iterator[None]:
     MMEngine by itself unpickles downloads, and in OneDL's distribution every file that cannot be
     read as data, with all the code that may be in them. This covers ``load_from``, ``--resume``,
     ``init_cfg`` and all other loading that ends in ``torch.load``. Other threads see no change.
-    ``trust`` runs the code all the same. Defaults to False.
-
-    Raises:
-        InputError: If a file is no checkpoint, or asks for code to be run and is not trusted.
+    ``trust`` runs the code all the same. Defaults to False: a file that asks for code to be run is
+    an InputError, as is one that is no checkpoint.
     """
     token = _trust.set(trust)
     with _lock:

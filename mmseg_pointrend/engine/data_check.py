@@ -16,10 +16,7 @@ from ..checkpoints.fitting import bare_segmentor
 from ..errors import InputError
 from ..models.losses import check_losses
 
-# Training images after which labels that never occurred are reported.
-NUM_IMAGES = 200
-# Share of ignored pixels that is worth a warning.
-MOSTLY_IGNORED = 0.95
+NUM_IMAGES = 200  # in training, after which labels that never occurred are reported
 
 
 @HOOKS.register_module()
@@ -107,7 +104,7 @@ class LabelStatistics:
             scored[ignore_index] = 0
         ignored = 1 - float(scored.sum() / self._pixels.sum())
         missing = [i for i, n in enumerate(scored) if n == 0 and i != ignore_index]
-        if ignored >= MOSTLY_IGNORED:
+        if ignored >= 0.95:
             problem = f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored"
         elif missing:
             names = [f"{classes[index]} ({index})" if classes else str(index) for index in missing]

@@ -22,8 +22,7 @@ from ..points import stride16_cells
 from .coarse_model import CoarseModel, Level, read_coarse_model
 from .proof import prove
 
-# The stride of the fine features in the paper; a model without it gets a branch on the image.
-FINE_STRIDE = 4
+FINE_STRIDE = 4  # as in the paper; a model without it gets a branch on the image
 COARSEST_STRIDE = 16  # of the levels that the point head reads
 # Test images are padded to whole cells of the coarsest maps, of stride 32 in most backbones.
 SIZE_DIVISOR = 32

@@ -64,12 +64,10 @@ def split_topk(
 
 @contextmanager
 def fixed_steps(graph: PixelGraph) -> Iterator[None]:
-    """Have a model render in a fixed number of steps, if it renders at all.
-
-    A graph has no loop that compares sizes, and needs none: the coarse map is as large as the image
-    divided by a stride, rounded up, so that the same number of steps reaches any size. Only for
-    images of a few pixels is it one too many, which re-labels pixels at their own size once more.
-    """
+    """Have a model render in a fixed number of steps, if it renders at all."""
+    # A graph has no loop that compares sizes, and needs none: the coarse map is as large as the
+    # image divided by a stride, rounded up, so that the same number of steps reaches any size. Only
+    # for images of a few pixels is it one too many, which re-labels them at their own size again.
     head = graph.model.decode_head
     if not isinstance(head, PointRendHead):
         yield
@@ -110,11 +108,8 @@ def one_line(step: str) -> Iterator[None]:
 
 @contextmanager
 def symbolic_sizes() -> Iterator[None]:
-    """Let the layers of MMSegmentation that upsample take symbols for sizes.
-
-    Both convert sizes to numbers, which would fix the graph to the size of the example:
-    ``Upsample`` to compute a size, ``resize`` to find out whether to warn.
-    """
+    """Let the layers of MMSegmentation that upsample take symbols for sizes."""
+    # They make numbers of them: Upsample to compute a size, resize to find out whether to warn.
     *others, _ = resize.__defaults__
     quiet = (*others, False)
     with patch.object(Upsample, "forward", _upsample), patch.object(resize, "__defaults__", quiet):

@@ -23,14 +23,8 @@ class ImagePipeline:
     """The test pipeline of a config, for images that have no labels.
 
     Files go through the config's own loading steps. Arrays take the place of what these give, as in
-    MMSegmentation's ``inference_model``. Steps that load labels are left out.
-
-    Attributes:
-        suffix (str): The suffix of the data set's images, such as '.npy'; '' if it names none.
-        obstacle, is_bgr: See :func:`loading_obstacle` and :func:`loads_bgr`.
-
-    Raises:
-        InputError: If there is no pipeline, or a decoder that it names is not installed.
+    MMSegmentation's ``inference_model``. Steps that load labels are left out. Raises an InputError
+    if there is no pipeline, or a decoder that it names is not installed.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -45,6 +39,7 @@ class ImagePipeline:
         self._take = TRANSFORMS.build(take)
         self._keeps_16_bits = type_name(first) not in IMAGE_LOADERS or keeps_16_bits(first)
         suffix = dataset_settings(tested_dataset(cfg)).get("img_suffix")
+        # of the data set's images, such as '.npy'; '' if it names none
         self.suffix = Path(f"x{suffix}").suffix.lower() if isinstance(suffix, str) else ""
         self.obstacle = loading_obstacle(cfg)
         self.is_bgr = loads_bgr(self._load.transforms)

@@ -36,12 +36,9 @@ def predict_files(
     points; with a ``tiling`` NAME.tif alone, tile by tile. Images found in a folder keep their
     place below it. Of a video it writes a mask for each frame, NAME/000000.png and so on.
 
-    Returns:
-        list[str]: A message for each image that failed; the others are done all the same.
-
-    Raises:
-        InputError: If an input matches nothing, outputs would overwrite each other or an input, or
-            the settings exclude each other.
+    Returns a message for each image that failed; the others are done all the same. Raises an
+    InputError if an input matches nothing, outputs would overwrite each other or an input, or the
+    settings exclude each other.
     """
     check_batch_size(batch_size)
     if tiling is not None:
@@ -57,10 +54,16 @@ def predict_files(
     _check_targets(jobs, endings)
 
     def predict(batch: Sequence[Job]) -> None:
-        if is_video(batch[0][0]):
-            _predict_video(inferencer, *batch[0], batch_size)
+        path, target = batch[0]
+        if is_video(path):
+            _require_rgb_loading(inferencer, f"{path}: a video has")
+            for k, result in enumerate(inferencer.iterate(read_frames(path), batch_size)):
+                write_label_png(target / f"{k:06d}.png", result.labels, inferencer.palette)
         elif tiling is not None:
-            _predict_tiled(inferencer, *batch[0], tiling)
+            reader = WindowReader(path)
+            tiles = predict_tiles(inferencer.segment, reader, tiling)
+            shape = reader.size, tiling.kept(reader.size)
+            write_label_tiff(Path(f"{target}.tif"), tiles, *shape, inferencer.palette)
         else:
             _predict_images(inferencer, batch, show_points)
 
@@ -113,23 +116,6 @@ def _predict_images(
 
             strip = figure_to_image(explain_figure(picture, result, palette))
             write_picture(Path(f"{target}_points.png"), strip)
-
-
-def _predict_video(
-    inferencer: "PointRendInferencer", path: Path, target: Path, batch_size: int
-) -> None:
-    _require_rgb_loading(inferencer, f"{path}: a video has")
-    for k, result in enumerate(inferencer.iterate(read_frames(path), batch_size)):
-        write_label_png(target / f"{k:06d}.png", result.labels, inferencer.palette)
-
-
-def _predict_tiled(
-    inferencer: "PointRendInferencer", path: Path, target: Path, tiling: Tiling
-) -> None:
-    reader = WindowReader(path)
-    tiles = predict_tiles(inferencer.segment, reader, tiling)
-    shape = reader.size, tiling.kept(reader.size)
-    write_label_tiff(Path(f"{target}.tif"), tiles, *shape, inferencer.palette)
 
 
 def _require_rgb_loading(inferencer: "PointRendInferencer", subject: str) -> None:

@@ -13,9 +13,7 @@ from ..errors import InputError
 from ..files import check_depth, replacing
 from .images import full_palette, label_bytes
 
-# What the sides of a TIFF's tiles are multiples of.
-TIFF_SIDE = 16
-
+TIFF_SIDE = 16  # what the sides of a TIFF's tiles are multiples of
 Size = tuple[int, int]  # (height, width) in pixels
 
 

@@ -29,11 +29,8 @@ class TorchModel:
 
     Takes the arguments of ``PointRendInferencer``, the config read and the weights found, and has
     its attributes, those of :class:`ImagePipeline` and its ``load``, whose results are the images
-    of its methods. These raise InputError if images do not fit into memory or have other channels
-    than the model takes.
-
-    Raises:
-        InputError: If the checkpoint cannot be read or does not fit, or the device is not there.
+    of its methods. Raises an InputError if the checkpoint cannot be read or does not fit, there is
+    no such device, or images do not fit into memory or have other channels than the model takes.
     """
 
     def __init__(

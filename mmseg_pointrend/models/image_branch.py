@@ -60,12 +60,8 @@ def image_of(features: Tensor | Sequence) -> Tensor:
 
 @MODELS.register_module()
 class ImageBranch(BaseModule):
-    """Levels of stride 2, 4, ... by two 3x3 convolutions each.
-
-    Args:
-        in_channels (int): Channels of the image. Defaults to 3.
-        channels (Sequence[int]): Channels of the levels. Defaults to (32, 64), strides 2 and 4.
-    """
+    """Levels of stride 2, 4, ... by two 3x3 convolutions each, with ``channels``, by default 32 and
+    64, of an image with ``in_channels``, by default 3."""
 
     def __init__(self, in_channels: int = 3, channels: Sequence[int] = (32, 64)) -> None:
         super().__init__()

@@ -21,8 +21,7 @@ from torch.nn import functional as F
 from ..points import PixelRows, Window, read_once
 from .dense import resize
 
-# Logits that a CPU interpolates at a time: so many fit its cache.
-LOGITS_AT_ONCE = 1 << 17
+LOGITS_AT_ONCE = 1 << 17  # that a CPU interpolates at a time: so many fit its cache
 
 
 class MapGrid:

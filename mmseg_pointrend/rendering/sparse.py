@@ -37,12 +37,9 @@ from .dense import DenseRenderer, Levels, PointHead, resize
 from .grids import FinerGrid, MapGrid
 from .subdivision import Size
 
-# From this share of the cells on, a grid is interpolated as a whole.
-DENSE_SHARE = 0.25
-# Points that a CPU labels at a time: their hidden features fit its cache.
-POINTS_AT_ONCE = 2048
-# The bound of a cell whose corners differ in their region, below that of any other cell.
-MIXED = -1.0
+DENSE_SHARE = 0.25  # of the cells, from which on a grid is interpolated as a whole
+POINTS_AT_ONCE = 2048  # that a CPU labels at a time: their hidden features fit its cache
+MIXED = -1.0  # bound of a cell whose corners differ in their region, below that of any other
 
 
 class Step(NamedTuple):

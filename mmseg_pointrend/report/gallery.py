@@ -40,11 +40,7 @@ class Entry(NamedTuple):
 
 
 def compare(
-    path: str,
-    stem: str,
-    maps: Sequence[np.ndarray],
-    truth: np.ndarray | None,
-    scorer: Scorer,
+    path: str, stem: str, maps: Sequence[np.ndarray], truth: np.ndarray | None, scorer: Scorer
 ) -> Entry:
     """Compare the last of several label maps, (H, W), with each of the others."""
     *others, final = maps

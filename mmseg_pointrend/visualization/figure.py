@@ -27,14 +27,8 @@ class PointVisualizationHook(Hook):
     """Draw how some validation images were rendered, and where their points fell.
 
     The figures go to the backends of the config's visualizer. One that cannot be drawn or stored is
-    left out with a warning; training goes on.
-
-    Args:
-        interval (int): Every how many validation images one is drawn, from the first. Defaults to
-            50.
-
-    Raises:
-        InputError: If ``interval`` is not an integer >= 1.
+    left out with a warning; training goes on. ``interval``, an integer >= 1, else an InputError is
+    raised, says every how many validation images one is drawn, from the first. Defaults to 50.
     """
 
     def __init__(self, interval: int = 50) -> None:
