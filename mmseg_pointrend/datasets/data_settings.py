@@ -34,7 +34,7 @@ def check_data_settings(
                 check_decoder(step)
             found = zero_labels.setdefault(type_name(dataset), {})
             found.update(_zero_labels(dataset, steps, loader))
-            _check_files(files[:: max(1, len(files) // 20)][:20], steps)  # of all too many
+            _check_files(files[:: max(1, len(files) // 20)][:20], steps)  # all take long
     for found in zero_labels.values():
         if len({*found.values()}) > 1:
             listed = " and ".join(f"{value} in {place}" for place, value in found.items())

@@ -27,8 +27,8 @@ class PointVisualizationHook(Hook):
     """Draw how some validation images were rendered, and where their points fell.
 
     The figures go to the backends of the config's visualizer. One that cannot be drawn or stored is
-    left out with a warning; training goes on. ``interval``, an integer >= 1, else an InputError is
-    raised, says every how many validation images one is drawn, from the first. Defaults to 50.
+    left out with a warning; training goes on. Of ``interval`` validation images, by default 50, the
+    first is drawn; an InputError unless that is an integer >= 1.
     """
 
     def __init__(self, interval: int = 50) -> None:
