@@ -105,5 +105,6 @@ def test_other_models_are_refused_by_name(model: dict, message: str, tmp_path: P
 
 def test_missing_imports_are_named(tmp_path: Path) -> None:
     imports = dict(imports="no_such_package.models", allow_failed_imports=False)
-    with pytest.raises(InputError, match=r"my\.py cannot be imported: No module named 'no_such_package'$"):
+    message = r"my\.py cannot be imported: No module named 'no_such_package'$"
+    with pytest.raises(InputError, match=message):
         read(tmp_path, {}, custom_imports=imports)
