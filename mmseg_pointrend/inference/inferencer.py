@@ -89,8 +89,11 @@ class PointRendInferencer:
     ) -> Iterator[Segmentation]:
         """Segment images one after the other; no more are read than make up a batch.
 
-        ``images`` is a file, a folder, a glob pattern, a video, an array, or any number of these.
-        Of one size ``batch_size`` are predicted together. With ``logits`` results have these, too.
+        Args:
+            images (str | Path | np.ndarray | Iterable): A file, a folder, a glob pattern, a video,
+                an array, or any number of these.
+            batch_size (int): Images of one size that are predicted together. Defaults to 1.
+            logits (bool): Whether to give the logits too. Defaults to False.
         """
         check_batch_size(batch_size)
         sources = each_image(images, self.predictor.suffix)
