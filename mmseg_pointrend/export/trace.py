@@ -30,7 +30,8 @@ def trace(graph: PixelGraph, size: tuple[int, int] | None = None) -> ExportedPro
     K of each TopK over floating-point numbers is at most ``MAX_TOPK``. Without one it takes any
     batch, height and width. Raises an InputError if PyTorch cannot make it.
     """
-    with torch.no_grad(), one_line("torch.export"):
+    advice = "" if size else " A graph of one size may be had: --size H W."
+    with torch.no_grad(), one_line("torch.export", advice):
         if size is not None:
             images = torch.zeros(1, 3, *size, dtype=torch.uint8)
             program = torch.export.export(graph, (images,), strict=False)
@@ -86,7 +87,7 @@ def fixed_steps(graph: PixelGraph) -> Iterator[None]:
 
 
 @contextmanager
-def one_line(step: str) -> Iterator[None]:
+def one_line(step: str, advice: str = "") -> Iterator[None]:
     """Raise what an exporter says in a hundred lines as one, and silence its other output."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -101,7 +102,7 @@ def one_line(step: str) -> Iterator[None]:
         cause = error.__cause__ or error
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         reason = lines[0][:300] if lines else type(cause).__name__
-        raise InputError(f"This model cannot be exported; {step} says: {reason}") from error
+        raise InputError(f"This model cannot be exported; {step} says: {reason}{advice}") from error
     finally:
         logger.setLevel(level)
 
