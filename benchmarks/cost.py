@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.camvid import ASPP, PUBLISHED, ROOT
 from benchmarks.measure import as_rows, compare, print_table
+from benchmarks.model import as_batch
 from benchmarks.train import random_sample, training_step
 from mmseg_pointrend.checkpoints.fitting import load_weights
 from mmseg_pointrend.config import read_config
@@ -66,17 +66,16 @@ def main() -> None:
         for side, (name, options) in SIDES.items():
             checkpoint = find_latest_checkpoint(str(args.out / name / "seed_0"))
             models[side] = build(options, checkpoint, size).eval()
-        image = cv2.resize(read_image(args.image), size[::-1], interpolation=cv2.INTER_LINEAR)
-        image = torch.from_numpy(image).permute(2, 0, 1)
-        inputs = models["ours"].data_preprocessor({"inputs": [image]})["inputs"]
+        batch = as_batch(read_image(args.image), size)
+        inputs = models["ours"].data_preprocessor(batch)["inputs"]
     with torch.no_grad():
         heads = {side: _labels_of_head(model, inputs) for side, model in models.items()}
         print_table("decode head", as_rows(compare(heads, device, args.rounds)))
         whole = {side: lambda m=model: m.predict(inputs) for side, model in models.items()}
         print_table("image to labels", as_rows(compare(whole, device, args.rounds)))
     count, crop = CROPS
-    batch = torch.randn(count, 3, *crop), [random_sample(crop, 11, seed) for seed in range(count)]
-    steps = {side: training_step(model.train(), *batch) for side, model in models.items()}
+    crops = torch.randn(count, 3, *crop), [random_sample(crop, 11, seed) for seed in range(count)]
+    steps = {side: training_step(model.train(), *crops) for side, model in models.items()}
     print_table("training step", as_rows(compare(steps, device, args.rounds)))
 
 

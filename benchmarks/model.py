@@ -80,7 +80,7 @@ def benchmark_model(
         model.to(place).eval()
 
     batches = [
-        dense.data_preprocessor(_batch(image, size))["inputs"] for image in _read(images, size)
+        dense.data_preprocessor(as_batch(image, size))["inputs"] for image in _read(images, size)
     ]
     runs = {name: partial(_labels, model, batches[0]) for name, model in models.items()}
     results = compare(runs, place, rounds)
@@ -105,7 +105,8 @@ def _read(images: str | None, size: tuple[int, int]) -> list[np.ndarray]:
     return [read_image(path) for path in sorted(find_images([images]))]
 
 
-def _batch(image: np.ndarray, size: tuple[int, int]) -> dict:
+def as_batch(image: np.ndarray, size: tuple[int, int]) -> dict:
+    """A batch of an image, brought to ``size`` = (H, W), for a data preprocessor."""
     image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return {"inputs": [torch.from_numpy(image).permute(2, 0, 1)]}
 
