@@ -15,6 +15,11 @@ HEAD = "model.decode_head"
 ASPP, FPN = "aspp_lite0_camvid", "fpn_lite0_camvid"
 PADDING = "model.data_preprocessor.test_cfg"
 STEPS = {"train_cfg.max_iters": 300, "train_cfg.val_interval": 300, "param_scheduler.1.end": 300}
+SHORT = {
+    "train_cfg.max_iters": 600,
+    "train_cfg.val_interval": 600,
+    "param_scheduler.1.end": 600,
+}
 
 # From PointRend as published to our recipe for the stride-16 model, a step at a time. An image has
 # 660 stride-16 cells; all of these render twice as many points, in four steps.
@@ -89,6 +94,18 @@ EXPERIMENTS = [
     # All of the model, from ImageNet weights.
     Experiment(f"pointrend_{ASPP}", f"pointrend_{ASPP}.py"),
     Experiment(f"pointrend_{FPN}", f"pointrend_{FPN}.py"),
+    # Models on ResNet-18, from scratch.
+    Experiment("deeplabv3_r18", "deeplabv3_r18_camvid.py", SHORT),
+    Experiment(
+        "deeplabv3_r18_unpadded",
+        "deeplabv3_r18_camvid.py",
+        {**SHORT, PADDING: None},
+        weights_of="deeplabv3_r18",
+    ),
+    Experiment("fpn_r18", "fpn_r18_camvid.py", SHORT),
+    Experiment(
+        "fpn_r18_unpadded", "fpn_r18_camvid.py", {**SHORT, PADDING: None}, weights_of="fpn_r18"
+    ),
 ]
 
 
