@@ -1,9 +1,10 @@
 """Which points to train on."""
 
+from collections.abc import Callable
+
 import torch
 from mmseg.registry import TASK_UTILS
 from torch import Tensor
-from torch.nn import functional as F
 
 from .errors import InputError
 from .points import (
@@ -140,11 +141,22 @@ class UncertaintyPointSampler:
 def near_label_boundary(labels: Tensor, radius: int, ignore_index: int = 255) -> Tensor:
     """Find the pixels of (B, H, W) labels that have a pixel of another label within a chessboard
     distance of ``radius``; neither of them ignored. A mask, (B, H, W), bool."""
-    labeled = (labels != ignore_index).unsqueeze(1)
-    # The largest and minus the smallest label of each square.
-    own = labels.unsqueeze(1).float()
-    own = torch.cat((own, -own), dim=1).masked_fill(~labeled, -torch.inf)
-    side = 2 * radius + 1
-    extremes = F.max_pool2d(own, (side, 1), stride=1, padding=(radius, 0))
-    extremes = F.max_pool2d(extremes, (1, side), stride=1, padding=(0, radius))
-    return ((extremes != own).any(dim=1, keepdim=True) & labeled).squeeze(1)
+    is_labeled = labels != ignore_index
+    labels = labels.int()
+    ends = torch.iinfo(torch.int32)
+    smallest = _extreme_within(torch.minimum, labels.masked_fill(~is_labeled, ends.max), radius)
+    largest = _extreme_within(torch.maximum, labels.masked_fill(~is_labeled, ends.min), radius)
+    return (smallest != largest) & is_labeled
+
+
+def _extreme_within(extreme: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
+    """The smallest or largest of (B, H, W) values within ``radius``, by ``torch.minimum`` or
+    ``torch.maximum``."""
+    # On a CPU several times faster than max_pool2d, which goes pixel by pixel.
+    for dim in (1, 2):
+        source, values, length = values, values.clone(), values.shape[dim]
+        for shift in range(1, min(radius, length - 1) + 1):
+            for place, start in ((0, shift), (shift, 0)):
+                part = values.narrow(dim, place, length - shift)
+                extreme(part, source.narrow(dim, start, length - shift), out=part)
+    return values
