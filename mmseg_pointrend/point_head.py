@@ -77,7 +77,10 @@ class PointMLP(BaseModule):
         self.standardize = nn.BatchNorm1d(in_channels, affine=False) if standardize else None
         extra = out_channels if coarse_pred_each_layer else 0
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs
-        layer = dict(conv_cfg=dict(type=PointConv), norm_cfg=norm_cfg, act_cfg=act_cfg)
+        # What a PointConv gives is a view, and an activation in place on a view trains slowly.
+        layer = dict(
+            conv_cfg=dict(type=PointConv), norm_cfg=norm_cfg, act_cfg=act_cfg, inplace=False
+        )
         self.fcs = nn.ModuleList(ConvModule(width, channels, 1, **layer) for width in widths[:-1])
         self.fc_seg = PointConv(widths[-1], out_channels, kernel_size=1)
 
