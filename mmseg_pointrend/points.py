@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from .errors import InputError
 
 PIXELS_AT_ONCE = 1 << 17  # of a map, that are classified at a time: so many fit a CPU's cache
+READ_ALL_SHARE = 0.5  # of a map's pixels, from which on all of them are read
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
 Uncertainty = str | Callable[[Tensor], Tensor]
 
@@ -90,27 +91,29 @@ def _pixels_around(
 def _weigh(maps: Tensor, row: Tensor, col: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Weighted sums of 2x2 pixels, (B, N, G, C), from K rows and columns, (B, N, K), and the
     weights of two, (B, N, 2). G = (K - 1)^2: each square of four has the same weights."""
-    batch, channels, height, width = maps.shape
+    batch, _, height, width = maps.shape
     image = torch.arange(batch, device=maps.device).unsqueeze(1)
     index = ((row * width).unsqueeze(-1) + col.unsqueeze(-2)).flatten(-2)
     weights = (down.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2).unsqueeze(2)
     count = row.shape[-1]
     corners = torch.arange(count * count, device=maps.device).view(count, count)
-    corners = corners.unfold(0, 2, 1).unfold(1, 2, 1).reshape(-1, 4)
+    corners = corners.unfold(0, 2, 1).unfold(1, 2, 1).flatten()
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
         pixels = getattr(maps, "rows", None) or MapRows(maps)
         table, place = pixels.locate(index + image.unsqueeze(2) * (height * width))
-        place, weights = torch.broadcast_tensors(place[..., corners], weights.to(table.dtype))
+        place = place.index_select(2, corners).unflatten(2, (-1, 4))
+        weights = weights.to(table.dtype).expand_as(place)
         values = F.embedding_bag(
-            place.reshape(-1, 4), table, per_sample_weights=weights.reshape(-1, 4), mode="sum"
-        ).view(*place.shape[:3], channels)
+            place.flatten(0, 2), table, per_sample_weights=weights.flatten(0, 2), mode="sum"
+        ).unflatten(0, place.shape[:3])
     else:
         # All neighbors at once: each reading of its own would have a gradient as large as the maps.
         flat = index.flatten(1)
         line = torch.div(flat, width, rounding_mode="floor")
         # (B, N, K * K, C): rows of memory where the map is channels_last
         values = maps[image, :, line, flat - line * width].unflatten(1, index.shape[1:])
-        values = (values[:, :, corners] * weights.unsqueeze(-1)).sum(dim=-2)
+        values = values[:, :, corners].unflatten(2, (-1, 4))
+        values = (values * weights.unsqueeze(-1)).sum(dim=-2)
     return values.to(maps.dtype)
 
 
@@ -165,24 +168,31 @@ class MapRows(PixelRows):
 
     def __init__(self, maps: Tensor) -> None:
         self.pixels_last = maps.permute(0, 2, 3, 1)
-        dtype = torch.promote_types(maps.dtype, torch.float32)
+        self.dtype = torch.promote_types(maps.dtype, torch.float32)
         count = self.pixels_last.shape[:3].numel()
-        super().__init__(count, maps.new_empty(0, maps.shape[1], dtype=dtype))
-        self.is_table = maps.dtype == dtype and self.pixels_last.is_contiguous()
-        if self.is_table:
-            self.table = self.pixels_last.flatten(0, 2)
+        super().__init__(count, maps.new_empty(0, maps.shape[1], dtype=self.dtype))
+        self.is_whole = False
+        if maps.dtype == self.dtype and self.pixels_last.is_contiguous():
+            self._read_all()
+
+    def _read_all(self) -> None:
+        self.table = self.pixels_last.contiguous().flatten(0, 2).to(self.dtype)
+        self.is_whole = True
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.table, pixels) if self.is_table else super().locate(pixels)
+        # Where most pixels are read, one pass over the map is faster than one by one.
+        if not self.is_whole and len(self.table) + pixels.numel() > READ_ALL_SHARE * self.count:
+            self._read_all()
+        return (self.table, pixels) if self.is_whole else super().locate(pixels)
 
     def read(self, pixels: Tensor) -> Tensor:
         batch, height, width, _ = self.pixels_last.shape
         if batch == 1:  # faster
-            return self.pixels_last.flatten(0, 2).index_select(0, pixels).to(self.table.dtype)
+            return self.pixels_last.flatten(0, 2).index_select(0, pixels).to(self.dtype)
         row = torch.div(pixels, width, rounding_mode="floor")
         image = torch.div(row, height, rounding_mode="floor")
         rows = self.pixels_last[image, row - image * height, pixels - row * width]
-        return rows.to(self.table.dtype)
+        return rows.to(self.dtype)
 
 
 def read_once(maps: Tensor) -> Tensor:
