@@ -1,5 +1,7 @@
 """The network that labels single points, and how it starts."""
 
+from collections.abc import Sequence
+
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -21,14 +23,17 @@ POINT_HEAD_SETTINGS = {
 class PointConv(nn.Conv1d):
     """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N).
 
-    It takes them for an image one pixel wide, in channels_last if each point's D numbers lie side
-    by side: as such oneDNN multiplies them at up to twice the speed of a ``Conv1d``.
+    The D channels may come in parts, which is faster than concatenating them. Each part is taken
+    for an image, as which oneDNN multiplies it at up to twice the speed of a ``Conv1d``.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        # The new dimension goes in before the channels; behind them its stride would be ambiguous.
-        image = x.transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2)
-        return F.conv2d(image, self.weight.unsqueeze(3), self.bias).squeeze(3)
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        parts = [x] if isinstance(x, Tensor) else x
+        weights = self.weight.unsqueeze(3).split([part.shape[1] for part in parts], dim=1)
+        out = F.conv2d(_as_image(parts[0]), weights[0], self.bias)
+        for part, weight in zip(parts[1:], weights[1:], strict=True):
+            out = out + F.conv2d(_as_image(part), weight)
+        return out.squeeze(2)
 
 
 @MODELS.register_module()
@@ -74,7 +79,7 @@ class PointMLP(BaseModule):
                 "point_head.norm_cfg has BN, which normalizes maps; points take dict(type='BN1d')."
             )
         self.coarse_pred_each_layer = coarse_pred_each_layer
-        self.standardize = nn.BatchNorm1d(in_channels, affine=False) if standardize else None
+        self.standardize = nn.BatchNorm2d(in_channels, affine=False) if standardize else None
         extra = out_channels if coarse_pred_each_layer else 0
         widths = [in_channels + out_channels] + [channels + extra] * num_fcs
         # What a PointConv gives is a view, and an activation in place on a view trains slowly.
@@ -88,15 +93,12 @@ class PointMLP(BaseModule):
         """Logits, (B, C, N), of points from their fine features, (B, D, N), and coarse logits,
         (B, C, N)."""
         if self.standardize is not None:
-            rows = fine_points.transpose(1, 2)
-            rows = self.standardize(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
-            fine_points = rows.transpose(1, 2)
+            fine_points = self.standardize(_as_image(fine_points)).squeeze(2)
         coarse_points = coarse_points.to(fine_points.dtype)
-        x = _cat_channels(fine_points, coarse_points)
+        x = (fine_points, coarse_points)
         for fc in self.fcs:
-            x = fc(x)
-            if self.coarse_pred_each_layer:
-                x = _cat_channels(x, coarse_points)
+            hidden = fc(x)
+            x = (hidden, coarse_points) if self.coarse_pred_each_layer else hidden
         return self.fc_seg(x)
 
 
@@ -141,6 +143,7 @@ class CoarseIdentityInit:
             module.fc_seg.weight[:, -num_logits:, 0].fill_diagonal_(1)
 
 
-def _cat_channels(*points: Tensor) -> Tensor:
-    """Concatenate (B, ·, N) features along their channels, each point in a row of memory."""
-    return torch.cat([part.transpose(1, 2) for part in points], dim=2).transpose(1, 2)
+def _as_image(points: Tensor) -> Tensor:
+    """View (B, D, N) as (B, D, 1, N), in channels_last if each point's numbers lie in a row."""
+    # The new dimension goes in before the channels; behind them its stride would be ambiguous.
+    return points.transpose(1, 2).unsqueeze(1).permute(0, 3, 1, 2)
