@@ -21,8 +21,8 @@ SHORT = {
     "param_scheduler.1.end": 600,
 }
 
-# From PointRend as published to our recipe for the stride-16 model, a step at a time. An image has
-# 660 stride-16 cells; all of these render twice as many points, in four steps.
+# From PointRend as published to our recipe for the stride-16 model, a step at a time. A padded
+# image has 720 stride-16 cells; all of these render 1320 points in each of four steps.
 PUBLISHED = {
     **STEPS,
     "optim_wrapper.optimizer.lr": 1e-3,

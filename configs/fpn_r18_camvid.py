@@ -6,6 +6,6 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    # The last layers stay as PyTorch initializes them, which learns sooner: docs/results.md
+    # The last layers stay as PyTorch initializes them, which learns sooner from scratch.
     decode_head=dict(num_classes=11, init_cfg=None),
 )

@@ -8,12 +8,12 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     decode_head=dict(
         num_classes=11,
-        # In short trainings from scratch each of these three brings something: docs/results.md
+        # Each of these three helps in short trainings from scratch.
         detach_coarse=True,
         coarse_head=dict(init_cfg=None),  # PyTorch's own
         point_head=dict(init_cfg=dict(type="CoarseIdentity")),
-        # On crops of 16x20 coarse cells what lies beyond them matters: docs/results.md
+        # On crops of 16x20 coarse cells the frame would draw many of the points.
         point_sampler=dict(padding_mode="border"),
-        renderer=dict(subdivision_num_points=1320),  # twice the default here
+        renderer=dict(subdivision_num_points=1320),  # by default 720
     ),
 )

@@ -14,7 +14,7 @@ model = dict(
         num_classes=11,
         point_features=dict(neighborhood=[3, 3, 1, 1]),
         point_head=dict(standardize=True, init_cfg=dict(type="CoarseIdentity")),
-        # Four times the stride-16 cells of a crop, eight times those of an image.
+        # Four times the stride-16 cells of a crop, and seven times those of a padded image.
         point_sampler=dict(num_points=1280, boundary_ratio=0.75, padding_mode="border"),
         renderer=dict(subdivision_num_points=5280),
     ),

@@ -8,10 +8,10 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     decode_head=dict(
         num_classes=11,
-        # In short trainings from scratch each of these three brings something: docs/results.md
+        # Each of these three helps in short trainings from scratch.
         detach_coarse=True,
         coarse_head=dict(init_cfg=None),  # PyTorch's own
         point_head=dict(init_cfg=dict(type="CoarseIdentity")),
-        renderer=dict(subdivision_num_points=1320),  # twice the default here: docs/results.md
+        renderer=dict(subdivision_num_points=1320),  # by default 720
     ),
 )

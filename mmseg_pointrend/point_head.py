@@ -32,7 +32,7 @@ class PointConv(nn.Conv1d):
         weights = self.weight.unsqueeze(3).split([part.shape[1] for part in parts], dim=1)
         out = F.conv2d(_as_image(parts[0]), weights[0], self.bias)
         for part, weight in zip(parts[1:], weights[1:], strict=True):
-            out = out + F.conv2d(_as_image(part), weight)
+            out += F.conv2d(_as_image(part), weight)
         return out.squeeze(2)
 
 

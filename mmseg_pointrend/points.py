@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from .errors import InputError
 
 PIXELS_AT_ONCE = 1 << 17  # of a map, that are classified at a time: so many fit a CPU's cache
-READ_ALL_SHARE = 0.5  # of a map's pixels, from which on all of them are read
+READ_ALL_SHARE = 0.25  # of a map's pixels; once these have been read, all of them are
 # The name of a margin, or a function from (B, C, N) logits to (B, N) uncertainties.
 Uncertainty = str | Callable[[Tensor], Tensor]
 
@@ -180,8 +180,8 @@ class MapRows(PixelRows):
         self.is_whole = True
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        # Where most pixels are read, one pass over the map is faster than one by one.
-        if not self.is_whole and len(self.table) + pixels.numel() > READ_ALL_SHARE * self.count:
+        # Where many pixels are read, one pass over the map is faster than one by one.
+        if not self.is_whole and len(self.table) > READ_ALL_SHARE * self.count:
             self._read_all()
         return (self.table, pixels) if self.is_whole else super().locate(pixels)
 

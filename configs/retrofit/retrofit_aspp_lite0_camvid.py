@@ -1,4 +1,4 @@
-# The point head alone, on the trained model of ../aspp_lite0_camvid.py: what tools/retrofit.py writes.
+# The point head alone, on the trained model of ../aspp_lite0_camvid.py.
 _base_ = "../pointrend_aspp_lite0_camvid.py"
 load_from = "work_dirs/aspp_lite0_camvid/iter_1500.pth"
 model = dict(type="RetrofitEncoderDecoder")

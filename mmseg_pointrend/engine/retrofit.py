@@ -177,7 +177,7 @@ def _model_settings(coarse: CoarseModel, reads_image: bool) -> dict[str, str]:
 
 
 def _head_settings(coarse: CoarseModel, levels: list[Level], reads_image: bool) -> dict[str, str]:
-    """Settings of the PointRendHead, as Python; docs/results.md has what each brings."""
+    """Settings of the PointRendHead, as Python; docs/results.md has what most of them bring."""
     head, built = coarse.cfg.model.decode_head, coarse.network.decode_head
     if isinstance(head, list):
         built = built[-1]
