@@ -21,19 +21,21 @@ POINT_HEAD_SETTINGS = {
 
 
 class PointConv(nn.Conv1d):
-    """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N).
+    """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N), as one multiplication.
 
-    The D channels may come in parts, which is faster than concatenating them. Each part is taken
-    for an image, as which oneDNN multiplies it at up to twice the speed of a ``Conv1d``.
+    The D channels may come in parts, which is faster than concatenating them. Fastest where each
+    point's channels lie side by side in memory.
     """
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
         parts = [x] if isinstance(x, Tensor) else x
-        weights = self.weight.unsqueeze(3).split([part.shape[1] for part in parts], dim=1)
-        out = F.conv2d(_as_image(parts[0]), weights[0], self.bias)
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            out += F.conv2d(_as_image(part), weight)
-        return out.squeeze(2)
+        rows = [part.transpose(1, 2).flatten(0, 1) for part in parts]
+        weights = self.weight.squeeze(2).split([part.shape[1] for part in parts], dim=1)
+        out = F.linear(rows[-1], weights[-1], self.bias)
+        for part, weight in zip(rows[:-1], weights[:-1], strict=True):
+            # in place, which autocast passes over
+            out.addmm_(part.to(out.dtype), weight.t().to(out.dtype))
+        return out.unflatten(0, (-1, parts[0].shape[2])).transpose(1, 2)
 
 
 @MODELS.register_module()
@@ -93,7 +95,9 @@ class PointMLP(BaseModule):
         """Logits, (B, C, N), of points from their fine features, (B, D, N), and coarse logits,
         (B, C, N)."""
         if self.standardize is not None:
-            fine_points = self.standardize(_as_image(fine_points)).squeeze(2)
+            # As an image in channels_last: in other layouts batch norm goes number by number.
+            image = fine_points.transpose(1, 2).unsqueeze(1).permute(0, 3, 1, 2)
+            fine_points = self.standardize(image).squeeze(2)
         coarse_points = coarse_points.to(fine_points.dtype)
         x = (fine_points, coarse_points)
         for fc in self.fcs:
@@ -141,9 +145,3 @@ class CoarseIdentityInit:
             module.fc_seg.weight.zero_()
             module.fc_seg.bias.zero_()
             module.fc_seg.weight[:, -num_logits:, 0].fill_diagonal_(1)
-
-
-def _as_image(points: Tensor) -> Tensor:
-    """View (B, D, N) as (B, D, 1, N), in channels_last if each point's numbers lie in a row."""
-    # The new dimension goes in before the channels; behind them its stride would be ambiguous.
-    return points.transpose(1, 2).unsqueeze(1).permute(0, 3, 1, 2)
