@@ -1,8 +1,12 @@
 # make demo, make test and make lint set up .venv themselves, make test-openmmlab its own
 # environment; PYTHON chooses the interpreter.
 PYTHON ?= python3
-# Threads that spin while they wait slow down a busy machine many times. The tools set this too.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that spin while they wait slow down a busy machine many times; a short while costs nothing.
+# The tools set this too.
+ifndef OMP_WAIT_POLICY
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 1000
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0

@@ -6,7 +6,8 @@ import io
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
+if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin for long slow down a busy machine
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="1000")
 
 import torch
 

@@ -3,7 +3,8 @@
 import argparse
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down a busy machine
+if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin for long slow down a busy machine
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="1000")
 
 from mmseg_pointrend.config import (
     add_checkpoint_options,
