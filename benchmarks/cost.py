@@ -2,7 +2,7 @@
 
 Both have weights of ``python -m benchmarks.camvid aspp_published aspp_standardized --out DIR``,
 which share the frozen model. They label an image of CamVid, enlarged, with as many points for
-its size as there, and take a training step of the point head.
+its size as there, and take a training step of the point head, and one of the whole model.
 """
 
 import argparse
@@ -42,6 +42,13 @@ def build(options: dict, checkpoint: str, size: tuple[int, int]) -> nn.Module:
     return model
 
 
+def build_whole(options: dict) -> nn.Module:
+    """The recipe that trains all of the model, with random weights."""
+    cfg = read_config(ROOT / f"configs/pointrend_{ASPP}.py", options)
+    cfg.model.backbone.pretrained = False
+    return MODELS.build(cfg.model)
+
+
 def _labels_of_head(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
     features = model.extract_feat(inputs)
     shape = tuple(inputs.shape[-2:])
@@ -76,7 +83,10 @@ def main() -> None:
     count, crop = CROPS
     crops = torch.randn(count, 3, *crop), [random_sample(crop, 11, seed) for seed in range(count)]
     steps = {side: training_step(model.train(), *crops) for side, model in models.items()}
-    print_table("training step", as_rows(compare(steps, device, args.rounds)))
+    print_table("training step of the point head", as_rows(compare(steps, device, args.rounds)))
+    models = {side: build_whole(options).train() for side, (_, options) in SIDES.items()}
+    steps = {side: training_step(model, *crops) for side, model in models.items()}
+    print_table("training step of the whole model", as_rows(compare(steps, device, args.rounds)))
 
 
 if __name__ == "__main__":
