@@ -78,32 +78,29 @@ class LabelStatistics:
         self.is_reported = False
         self._num_classes = num_classes
         self._ignore_index = ignore_index
-        self._pixels = torch.zeros(max(num_classes, ignore_index + 1), dtype=torch.int64)
+        self._num_ignored = 0
+        self._pixels = torch.zeros(num_classes, dtype=torch.int64)
         self._reduces_zero_label = False
 
     def add(self, labels: Tensor, meta: dict) -> None:
         """Count the labels of an image; refuse one that is neither a class nor ignored."""
-        path = meta.get("seg_map_path")
-        if labels.min() < 0:
-            raise self._wrong_label(int(labels.min()), path)
-        pixels = torch.bincount(labels.flatten(), minlength=len(self._pixels))
-        for label in (self._num_classes + pixels[self._num_classes :].nonzero()).flatten().tolist():
-            if label != self._ignore_index:
-                raise self._wrong_label(label, path)
+        scored = labels[labels != self._ignore_index]
+        wrong = scored[(scored < 0) | (scored >= self._num_classes)]
+        if len(wrong):
+            raise self._wrong_label(int(wrong.min()), meta.get("seg_map_path"))
         if not self.is_reported:
             self.num_images += 1
-            self._pixels += pixels
+            self._num_ignored += labels.numel() - len(scored)
+            self._pixels += torch.bincount(scored, minlength=self._num_classes)
             self._reduces_zero_label = bool(meta.get("reduce_zero_label"))
 
     def warning(self, classes: Sequence[str] | None) -> str | None:
         """What is unusual about the labels so far, with the likely cause; None if nothing is."""
         if not self.num_images:
             return None
-        scored, ignore_index = self._pixels[: self._num_classes].clone(), self._ignore_index
-        if ignore_index < self._num_classes:
-            scored[ignore_index] = 0
-        ignored = 1 - float(scored.sum() / self._pixels.sum())
-        missing = [i for i, n in enumerate(scored) if n == 0 and i != ignore_index]
+        ignore_index = self._ignore_index
+        ignored = self._num_ignored / (self._num_ignored + int(self._pixels.sum()))
+        missing = [i for i, n in enumerate(self._pixels) if n == 0 and i != ignore_index]
         if ignored >= 0.95:
             problem = f"{100 * ignored:.1f} % of the pixels of {self.num_images} images are ignored"
         elif missing:
@@ -118,7 +115,7 @@ class LabelStatistics:
                 "reduce_zero_label=True ignores 0 and makes 1 the first class; if 0 is a class, "
                 "set reduce_zero_label=False in the data set."
             )
-        elif self._pixels[ignore_index]:
+        elif self._num_ignored:
             cause = (
                 f"The label files hold {ignore_index}, which is ignore_index; if it is a class "
                 f"there, as in masks of 0 and {ignore_index}, set value_map={{{ignore_index}: 1}} "

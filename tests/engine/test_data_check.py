@@ -158,6 +158,15 @@ def test_a_rare_class_is_worth_a_warning_and_an_ignored_one_is_not() -> None:
     assert statistics.warning(None) is None
 
 
+@pytest.mark.parametrize("ignore_index", [-1, -100])
+def test_the_ignored_label_may_be_negative(ignore_index: int) -> None:
+    statistics = LabelStatistics(2, ignore_index)
+    statistics.add(torch.tensor([0, 1, ignore_index]), {})
+    assert statistics.warning(None) is None
+    with pytest.raises(InputError, match="label -2, "):
+        statistics.add(torch.tensor([0, -2]), {})
+
+
 @pytest.mark.parametrize("mode", ["train", "val", "test"])
 def test_the_report_comes_once(
     tiny_model: ModelCfg,
