@@ -1,7 +1,5 @@
 """Which points to train on."""
 
-from collections.abc import Callable
-
 import torch
 from mmseg.registry import TASK_UTILS
 from torch import Tensor
@@ -129,8 +127,8 @@ class UncertaintyPointSampler:
         inside = candidates
         if self.padding_mode == "border" and not self.align_corners:
             # Between the centers of the outer cells; with align_corners these are the border.
-            margin = 0.5 / candidates.new_tensor(coarse_logits.shape[:1:-1])
-            inside = torch.minimum(torch.maximum(candidates, margin), 1 - margin)
+            half_cell = 0.5 / candidates.new_tensor(coarse_logits.shape[:1:-1])  # (x, y)
+            inside = candidates.clamp(half_cell, 1 - half_cell)
         logits = point_sample(coarse_logits, inside, self.align_corners)
         chosen = margins(logits, self.uncertainty).neg().topk(num_uncertain, dim=1).indices
         uncertain = candidates.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
@@ -141,22 +139,16 @@ class UncertaintyPointSampler:
 def near_label_boundary(labels: Tensor, radius: int, ignore_index: int = 255) -> Tensor:
     """Find the pixels of (B, H, W) labels that have a pixel of another label within a chessboard
     distance of ``radius``; neither of them ignored. A mask, (B, H, W), bool."""
-    is_labeled = labels != ignore_index
     labels = labels.int()
-    ends = torch.iinfo(torch.int32)
-    smallest = _extreme_within(torch.minimum, labels.masked_fill(~is_labeled, ends.max), radius)
-    largest = _extreme_within(torch.maximum, labels.masked_fill(~is_labeled, ends.min), radius)
-    return (smallest != largest) & is_labeled
-
-
-def _extreme_within(extreme: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
-    """The smallest or largest of (B, H, W) values within ``radius``, by ``torch.minimum`` or
-    ``torch.maximum``."""
-    # On a CPU several times faster than max_pool2d, which goes pixel by pixel.
-    for dim in (1, 2):
-        source, values, length = values, values.clone(), values.shape[dim]
+    is_labeled = labels != ignore_index
+    # The smallest label of each square, and minus the largest. Shifted copies, since max_pool2d
+    # goes pixel by pixel on a CPU and takes several times as long.
+    own = torch.stack((labels, -labels)).masked_fill(~is_labeled, torch.iinfo(torch.int32).max)
+    near = own
+    for dim in (-2, -1):
+        source, near, length = near, near.clone(), near.shape[dim]
         for shift in range(1, min(radius, length - 1) + 1):
             for place, start in ((0, shift), (shift, 0)):
-                part = values.narrow(dim, place, length - shift)
-                extreme(part, source.narrow(dim, start, length - shift), out=part)
-    return values
+                part = near.narrow(dim, place, length - shift)
+                torch.minimum(part, source.narrow(dim, start, length - shift), out=part)
+    return (near != own).any(dim=0) & is_labeled

@@ -208,6 +208,12 @@ def test_pixels_near_a_label_boundary(shape: tuple[int, ...], radius: int) -> No
     assert torch.equal(near_label_boundary(labels, radius), near_by_definition(labels, radius))
 
 
+def test_no_label_is_taken_for_an_ignored_one_that_its_type_cannot_hold() -> None:
+    labels = torch.tensor([[[44, 255]]], dtype=torch.uint8)
+    assert near_label_boundary(labels, 1, ignore_index=300).all()
+    assert near_label_boundary(labels, 1, ignore_index=-1).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(label_maps, st.sampled_from([0.3, 0.5, 1]), st.integers(1, 3), st.booleans())
 def test_the_last_points_lie_near_boundaries(
