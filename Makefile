@@ -5,7 +5,7 @@ PYTHON ?= python3
 # The tools set this too.
 ifndef OMP_WAIT_POLICY
 export OMP_WAIT_POLICY := PASSIVE
-export GOMP_SPINCOUNT := 1000
+export GOMP_SPINCOUNT ?= 1000
 endif
 VENV := .venv
 BIN := $(VENV)/bin

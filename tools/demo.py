@@ -11,7 +11,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin for long slow down a busy machine
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    # Threads that spin for long slow down a busy machine: docs/performance.md
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="1000")
 
 from mmengine.config import DictAction

@@ -3,7 +3,8 @@
 import argparse
 import os
 
-if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin for long slow down a busy machine
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    # Threads that spin for long slow down a busy machine: docs/performance.md
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="1000")
 
 from mmseg_pointrend.config import (
