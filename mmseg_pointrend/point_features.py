@@ -87,18 +87,13 @@ def pair_levels(
 ) -> list[tuple[int, int]]:
     """Index and channels of each level of the fine features; an InputError if one is a number and
     the other a list, or the lists differ in length."""
-    if isinstance(in_index, int) and isinstance(in_channels, int):
-        return [(in_index, in_channels)]
-    if (
-        isinstance(in_index, int)
-        or isinstance(in_channels, int)
-        or len(in_index) != len(in_channels)
-    ):
+    index, channels = ([n] if isinstance(n, int) else n for n in (in_index, in_channels))
+    if isinstance(in_index, int) != isinstance(in_channels, int) or len(index) != len(channels):
         raise InputError(
             "in_channels and in_index must be two integers or two lists of one length, got "
             f"in_channels={in_channels} and in_index={in_index}."
         )
-    return [*zip(in_index, in_channels, strict=True)]
+    return [*zip(index, channels, strict=True)]
 
 
 def as_levels(features: Tensor | Sequence) -> list[Tensor]:

@@ -21,7 +21,7 @@ POINT_HEAD_SETTINGS = {
 
 
 class PointConv(nn.Conv1d):
-    """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N), as one multiplication.
+    """A convolution of kernel size 1 over points, (B, D, N) to (B, D', N), as matrix products.
 
     The D channels may come in parts, which is faster than concatenating them. Fastest where each
     point's channels lie side by side in memory.
@@ -31,11 +31,11 @@ class PointConv(nn.Conv1d):
         parts = [x] if isinstance(x, Tensor) else x
         rows = [part.transpose(1, 2).flatten(0, 1) for part in parts]
         weights = self.weight.squeeze(2).split([part.shape[1] for part in parts], dim=1)
-        out = F.linear(rows[-1], weights[-1], self.bias)
-        for part, weight in zip(rows[:-1], weights[:-1], strict=True):
-            # in place, which autocast passes over
+        out = F.linear(rows[0], weights[0], self.bias)
+        for part, weight in zip(rows[1:], weights[1:], strict=True):
+            # In place, which autocast passes over, and counters of FLOPs.
             out.addmm_(part.to(out.dtype), weight.t().to(out.dtype))
-        return out.unflatten(0, (-1, parts[0].shape[2])).transpose(1, 2)
+        return out.unflatten(0, parts[0].shape[::2]).transpose(1, 2)
 
 
 @MODELS.register_module()
@@ -96,8 +96,7 @@ class PointMLP(BaseModule):
         (B, C, N)."""
         if self.standardize is not None:
             # As an image in channels_last: in other layouts batch norm goes number by number.
-            image = fine_points.transpose(1, 2).unsqueeze(1).permute(0, 3, 1, 2)
-            fine_points = self.standardize(image).squeeze(2)
+            fine_points = self.standardize(fine_points.unsqueeze(2)).squeeze(2)
         coarse_points = coarse_points.to(fine_points.dtype)
         x = (fine_points, coarse_points)
         for fc in self.fcs:

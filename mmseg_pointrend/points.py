@@ -176,11 +176,11 @@ class MapRows(PixelRows):
             self._read_all()
 
     def _read_all(self) -> None:
-        self.table = self.pixels_last.contiguous().flatten(0, 2).to(self.dtype)
+        self.table = self._space = self.pixels_last.contiguous().flatten(0, 2).to(self.dtype)
         self.is_whole = True
 
     def locate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        # Where many pixels are read, one pass over the map is faster than one by one.
+        # Where many pixels were read before, one pass over the map is faster than one by one.
         if not self.is_whole and len(self.table) > READ_ALL_SHARE * self.count:
             self._read_all()
         return (self.table, pixels) if self.is_whole else super().locate(pixels)

@@ -63,6 +63,10 @@ def test_points_know_nothing_of_each_other() -> None:
     assert moved.nonzero().flatten().tolist() == [4]
 
 
+def test_no_points_have_no_logits() -> None:
+    assert PointMLP(5, 3)(torch.empty(2, 5, 0), torch.empty(2, 3, 0)).shape == (2, 3, 0)
+
+
 def test_builds_from_a_config_with_normalization() -> None:
     cfg = dict(type="PointMLP", in_channels=5, out_channels=3, norm_cfg=dict(type="BN1d"))
     head = MODELS.build(cfg)

@@ -44,9 +44,9 @@ def set_type_and_layout(
     """
     segmentor = bare_segmentor(model)
     fold_batch_norms(model.eval())
-    images = {*segmentor.data_preprocessor.modules()}  # their mean is subtracted in float32
+    preprocessing = {*segmentor.data_preprocessor.modules()}  # subtracts the mean in float32
     for module in model.modules():
-        if not isinstance(module, _BatchNorm) and module not in images:
+        if not isinstance(module, _BatchNorm) and module not in preprocessing:
             tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
             for tensor in filter(torch.is_floating_point, tensors):
                 tensor.data = tensor.data.to(dtype)

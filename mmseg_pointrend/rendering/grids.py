@@ -33,7 +33,7 @@ class MapGrid:
         self.locate = self.batch.rows.locate
 
     def put(self, pixels: Tensor, rows: Tensor) -> None:
-        """Give (P,) distinct pixels, none of which was located before, other logits, (P, C)."""
+        """Give (P,) distinct pixels other logits, (P, C), before any pixel is located."""
         self.batch[0].flatten(1)[:, pixels] = rows.t()
 
     def full(self) -> Tensor:
