@@ -102,9 +102,9 @@ EXPERIMENTS = [
         {**SHORT, PADDING: None},
         weights_of="deeplabv3_r18",
     ),
-    Experiment("fpn_r18", "fpn_r18_camvid.py", SHORT),
+    Experiment("fpn_r18", "fpn_r18_camvid.py", STEPS),
     Experiment(
-        "fpn_r18_unpadded", "fpn_r18_camvid.py", {**SHORT, PADDING: None}, weights_of="fpn_r18"
+        "fpn_r18_unpadded", "fpn_r18_camvid.py", {**STEPS, PADDING: None}, weights_of="fpn_r18"
     ),
 ]
 
