@@ -6,7 +6,8 @@ its size as there, and take a training step of the point head, and one of the wh
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,11 +50,9 @@ def build_whole(options: dict) -> nn.Module:
     return MODELS.build(cfg.model)
 
 
-def _labels_of_head(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
-    features = model.extract_feat(inputs)
-    shape = tuple(inputs.shape[-2:])
-    metas = [dict(img_shape=shape, pad_shape=shape, ori_shape=shape)]
-    return lambda: model.decode_head.predict_labels(features, metas, None)
+def _labels(model: nn.Module, features: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+    metas = [dict(img_shape=size, pad_shape=size, ori_shape=size)]
+    return model.decode_head.predict_labels(features, metas, None)
 
 
 def main() -> None:
@@ -76,9 +75,15 @@ def main() -> None:
         batch = as_batch(read_image(args.image), size)
         inputs = models["ours"].data_preprocessor(batch)["inputs"]
     with torch.no_grad():
-        heads = {side: _labels_of_head(model, inputs) for side, model in models.items()}
+        heads = {
+            side: partial(_labels, model, model.extract_feat(inputs), size)
+            for side, model in models.items()
+        }
         print_table("decode head", as_rows(compare(heads, device, args.rounds)))
-        whole = {side: lambda m=model: m.predict(inputs) for side, model in models.items()}
+        whole = {
+            side: lambda m=model: _labels(m, m.extract_feat(inputs), size)
+            for side, model in models.items()
+        }
         print_table("image to labels", as_rows(compare(whole, device, args.rounds)))
     count, crop = CROPS
     crops = torch.randn(count, 3, *crop), [random_sample(crop, 11, seed) for seed in range(count)]
