@@ -14,12 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = "model.decode_head"
 ASPP, FPN = "aspp_lite0_camvid", "fpn_lite0_camvid"
 PADDING = "model.data_preprocessor.test_cfg"
-STEPS = {"train_cfg.max_iters": 300, "train_cfg.val_interval": 300, "param_scheduler.1.end": 300}
-SHORT = {
-    "train_cfg.max_iters": 600,
-    "train_cfg.val_interval": 600,
-    "param_scheduler.1.end": 600,
-}
+
+
+def _steps(number: int) -> dict[str, int]:
+    """A schedule of so many steps, validated at its end."""
+    keys = ("train_cfg.max_iters", "train_cfg.val_interval", "param_scheduler.1.end")
+    return dict.fromkeys(keys, number)
+
+
+STEPS, LONGER = _steps(300), _steps(600)
 
 # From PointRend as published to our recipe for the stride-16 model, a step at a time. A padded
 # image has 720 stride-16 cells; all of these render 1320 points in each of four steps.
@@ -95,11 +98,11 @@ EXPERIMENTS = [
     Experiment(f"pointrend_{ASPP}", f"pointrend_{ASPP}.py"),
     Experiment(f"pointrend_{FPN}", f"pointrend_{FPN}.py"),
     # Models on ResNet-18, from scratch.
-    Experiment("deeplabv3_r18", "deeplabv3_r18_camvid.py", SHORT),
+    Experiment("deeplabv3_r18", "deeplabv3_r18_camvid.py", LONGER),
     Experiment(
         "deeplabv3_r18_unpadded",
         "deeplabv3_r18_camvid.py",
-        {**SHORT, PADDING: None},
+        {**LONGER, PADDING: None},
         weights_of="deeplabv3_r18",
     ),
     Experiment("fpn_r18", "fpn_r18_camvid.py", STEPS),
